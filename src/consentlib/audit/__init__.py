@@ -1,0 +1,1 @@
+"""Export and verification: what an auditor gets, and what they can check with it."""

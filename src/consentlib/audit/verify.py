@@ -1,0 +1,68 @@
+"""Verifying a store or an exported file: reading entries piecemeal and handing them to the pure verifier."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from consentlib.errors import FormatError, VerificationError
+from consentlib.log import Entry, Head, Report, parse_line, verify_entries
+from consentlib.log.leaf import split_leaf
+from consentlib.store.protocol import View
+
+_LONGEST_LINE: Final = 8_000_000
+_MOST_RATIO: Final = 1_000
+
+
+def verify_view(view: View, origin: str, *, progress: Callable[[int], None] | None = None) -> Report:
+    """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do."""
+    head = view.head()
+    found = Head(head.size, head.tip, head.time, head.frontier)
+    return verify_entries(_beside(view), origin=origin, head=found, progress=progress)
+
+
+def _beside(view: View) -> Iterator[Entry]:
+    """The entries, each compared with the time and kind that are stored in clear beside it."""
+    for entry, (_, time, kind) in zip(view.entries(), view.kinds(), strict=True):
+        yield entry
+        _, _, _, stated_time, stated_kind, _ = split_leaf(entry.leaf)
+        if time != stated_time or kind.encode() != stated_kind:
+            raise VerificationError(
+                f"entry {entry.index}: expected the time and kind of the leaf beside it, found others",
+                level="content",
+                index=entry.index,
+                leaf=entry.leaf,
+            )
+
+
+def verify_file(path: Path, *, origin: str | None = None, progress: Callable[[int], None] | None = None) -> Report:
+    """Chain and content of an exported zip. Raises `VerificationError` or `FormatError`; memory does not grow with the log."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if names.count("log.ndjson") != 1:
+                raise FormatError("expected one `log.ndjson` in the export, found none or several")
+            info = archive.getinfo("log.ndjson")
+            if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
+                raise FormatError("expected a log packed by less than a thousand times, found more")
+            with archive.open(info) as file:
+                return verify_entries(_lines(file), origin=origin, progress=progress)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
+    except OSError as error:
+        raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+
+def _lines(file) -> Iterator[Entry]:  # type: ignore[no-untyped-def]
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise FormatError(f"line {number}: expected at most {_LONGEST_LINE} bytes, found more")
+        try:
+            yield parse_line(line)
+        except FormatError as error:
+            raise FormatError(f"line {number}: {error}") from None

@@ -1,0 +1,24 @@
+"""The log's bytes and proofs: leaves, the Merkle tree over them, and verification. Pure functions of values."""
+
+from consentlib.log.leaf import Leaf, check_origin, commitment, encode_leaf, genesis, leaf_hash, parse_leaf
+from consentlib.log.ndjson import format_line, parse_line
+from consentlib.log.verify import NEVER_ERASED, WITHHELD, Entry, Head, Part, Report, verify_entries
+
+__all__ = [
+    "NEVER_ERASED",
+    "WITHHELD",
+    "Entry",
+    "Head",
+    "Leaf",
+    "Part",
+    "Report",
+    "check_origin",
+    "commitment",
+    "encode_leaf",
+    "format_line",
+    "genesis",
+    "leaf_hash",
+    "parse_leaf",
+    "parse_line",
+    "verify_entries",
+]

@@ -1,0 +1,171 @@
+"""What the ledger holds about a person, now or at an earlier state, for the rules to judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from consentlib.events import NOBODY
+from consentlib.facts import upcast
+from consentlib.fold import SCOPE_KINDS, Book, Fold, Known, Order, Stop, refold
+from consentlib.log import Entry
+from consentlib.log.leaf import parse_leaf
+from consentlib.policy.model import Policy
+from consentlib.rules import Holdings, Texts
+from consentlib.store.protocol import Head, Life, Suppression, View
+
+
+class Limit(NamedTuple):
+    """How much of the log counts: entries below `size`, recorded at `time` or earlier."""
+
+    size: int
+    time: int | None = None
+
+    def admits(self, entry: Known) -> bool:
+        return entry.index < self.size and (self.time is None or entry.time <= self.time)
+
+
+class Scope(NamedTuple):
+    """Policy and texts as of a log size, with the entries they came from."""
+
+    size: int
+    policy: Policy | None
+    texts: Texts
+
+
+def known(entry: Entry) -> Known | None:
+    """An entry as rules read it; None where its facts were erased."""
+    leaf = parse_leaf(entry.leaf)
+    part = entry.parts.get("facts")
+    if not isinstance(part, tuple):
+        return None
+    return Known(entry.index, leaf.t, leaf.kind, upcast(leaf.kind, json.loads(part[1])))
+
+
+def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
+    """The entries at these indices that count and still have their facts, in order."""
+    found = []
+    for index in sorted(indices):
+        if index < limit.size and (entry := view.entry(index)) is not None:
+            one = known(entry)
+            if one is not None and limit.admits(one):
+                found.append(one)
+    return found
+
+
+def read_scope(view: View, limit: Limit) -> Scope:
+    """Policy and texts: those published last, and every text ever held."""
+    policy, texts, size = None, Texts(), 0
+    for index in view.about(NOBODY):
+        entry = view.entry(index) if index < limit.size else None
+        one = known(entry) if entry is not None else None
+        if entry is None or one is None or one.kind not in SCOPE_KINDS or not limit.admits(one):
+            continue
+        size = index + 1
+        if one.kind == "policy.published":
+            part = entry.parts["policy"]
+            assert isinstance(part, tuple)  # noqa: S101  # policies are never erasable
+            policy = Policy.from_canonical(part[1])
+            texts.add_policy(policy, one.time)
+        else:
+            texts.add_published(one.facts, one.time)
+    return Scope(size, policy, texts)
+
+
+def suppressed(row: Suppression) -> Fold:
+    """What remains of an erased address: that it was erased, and the stops in force then."""
+    stops = [Stop(*one) for one in json.loads(row.stops)]
+    return Fold(entries=1, stops=stops, erased=row.erased_at)
+
+
+def simple(life: Life, fold: Fold) -> bool:
+    """Whether one row says all: an address without links and without an earlier life."""
+    return not fold.links and life.suppressed is None and life.since == 0
+
+
+def holdings(
+    view: View,
+    head: Head,
+    lives: Sequence[Life],
+    *,
+    suppression: Suppression | None,
+    orders: str | bool,
+    at: int,
+    limit: Limit | None,
+) -> Holdings:
+    """Everything known about the person behind an address.
+
+    `orders` is the id of the one order needed, True for all, False for none. `at` and `limit` in the past fold the entries
+    known then afresh; else the stored folds answer.
+    """
+    if not lives and suppression is None:
+        return Holdings(None, verified=head.unverified is None, size=head.size, tip=head.tip)
+    if limit is None:
+        own, others, reached, stamps = _present(view, lives)
+        if all(fold.newest <= at for fold in (own, *others) if fold is not None):
+            rows = view.orders(reached, orders if isinstance(orders, str) else None) if orders and reached else ()
+            found = tuple(order for _, order in rows)
+        else:
+            limit = Limit(head.size)
+    if limit is not None:
+        own, others, found, stamps = _past(view, [life for life in lives if life.index < limit.size], limit, at)
+    kept = [view.suppression(key) for key in stamps]
+    rest = tuple(suppressed(row) for row in (*kept, suppression) if row is not None and row.erased_at <= at)
+    return Holdings(
+        own,
+        (*others, *rest),
+        found,
+        verified=head.unverified is None,
+        size=head.size if limit is None else limit.size,
+        tip=head.tip,
+    )
+
+
+def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
+    """From the stored folds: own, others, all ids reached, and the keys of suppression rows that count."""
+    folds = {life.id: Fold.load(life.fold) for life in lives}
+    rows = {life.id: life for life in lives}
+    reached = _first(lives, folds)
+    for one in reached:
+        new = [link.other for link in folds[one].links if link.other not in reached]
+        missing = [other for other in new if other not in folds]
+        for life in view.lives_by_id(missing) if missing else ():
+            folds[life.id], rows[life.id] = Fold.load(life.fold), life
+        reached += dict.fromkeys(other for other in new if other in folds)
+    stamps = [key for one in reached if (key := rows[one].suppressed) is not None]
+    own = folds[reached[0]] if reached else None
+    return own, tuple(folds[one] for one in reached[1:]), reached, stamps
+
+
+def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
+    """The newest life, and those before it that ended by erasure: the same person. A released one was somebody else's."""
+    if not lives:
+        return []
+    earlier = [life.id for life in lives[:-1] if life.id in folds and folds[life.id].erased is not None]
+    return [lives[-1].id, *earlier]
+
+
+def _past(
+    view: View, lives: Sequence[Life], limit: Limit, at: int
+) -> tuple[Fold | None, tuple[Fold, ...], tuple[Order, ...], list[bytes]]:
+    """From the entries known then: own, others, orders, and the keys of suppression rows that count."""
+    ids = {life.id for life in lives}
+    read: set[str] = set()
+    indices: set[int] = set()
+    book = Book()
+    while ids - read:
+        for one in ids - read:
+            indices.update(view.about(one))
+        read |= ids
+        entries = read_known(view, indices, limit)
+        book = refold(entries, until=at, only=read)
+        ids |= {link.other for fold in book.folds.values() for link in fold.links}
+    seen = [life for life in lives if life.id in book.folds]
+    reached = _first(seen, book.folds)
+    for one in reached:
+        reached += [link.other for link in book.folds[one].links if link.other not in reached and link.other in book.folds]
+    orders = tuple(order for (owner, _), order in book.orders.items() if owner in reached)
+    stamps = [life.suppressed for life in lives if life.suppressed is not None]
+    own = book.folds[reached[0]] if reached else None
+    return own, tuple(book.folds[one] for one in reached[1:]), orders, stamps

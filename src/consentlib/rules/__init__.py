@@ -1,0 +1,20 @@
+"""The rules: whether a use of a person's data is allowed, and why. Pure functions of values."""
+
+from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
+from consentlib.rules.judge import absolute_reason, judge, reads_orders
+from consentlib.rules.question import Texts
+from consentlib.rules.table import RULES, Rule
+
+__all__ = [
+    "RULES",
+    "Decision",
+    "Determinant",
+    "Holdings",
+    "Message",
+    "Request",
+    "Rule",
+    "Texts",
+    "absolute_reason",
+    "judge",
+    "reads_orders",
+]

@@ -1,0 +1,266 @@
+"""`judge`: one request, one policy, what the ledger holds; one decision. Pure, and the only implementation of the rules."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from consentlib.policy.model import Policy, Use
+from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
+from consentlib.rules.question import Found, Question, Texts
+from consentlib.rules.table import RULES, Plan, Rule, plan
+
+ABSOLUTE: Final = frozenset(
+    {
+        "consent_withdrawn",
+        "consent_refused",
+        "objection_direct_marketing",
+        "objection_legitimate_interest",
+        "soft_opt_in_declined",
+        "erased",
+        "restricted",
+        "minor_without_parent",
+        # Without these the above can't be known.
+        "invalid_address",
+        "invalid_time",
+        "ledger_unavailable",
+        "ledger_unverified",
+        "policy_invalid",
+        "unknown_use",
+    }
+)
+"""Denials that hold in every mode."""
+
+_NO_GROUND: Final = frozenset({"consent_missing", "no_ground"})
+
+
+def judge(policy: Policy | None, texts: Texts, held: Holdings | None, request: Request) -> Decision:
+    """Whether the request is allowed, and why.
+
+    `policy` None is one that can't be used, `held` None a ledger that can't be reached, `request.at` None a time without a
+    zone, `request.address` None something that is no address: each denies with its own reason. Never raises for what is asked.
+    """
+    if policy is None:
+        return _refusal(None, request, "policy_invalid", held)
+    if held is None:
+        return _refusal(policy, request, "ledger_unavailable", held)
+    if not held.verified:
+        return _refusal(policy, request, "ledger_unverified", held)
+    if request.at is None:
+        return _refusal(policy, request, "invalid_time", held)
+    chosen = plan_for(policy, request.use)
+    if chosen is None:
+        return _refusal(policy, request, "unknown_use", held)
+    if request.channel not in policy.channels:
+        return _refusal(policy, request, "unknown_channel", held)
+    if request.address is None:
+        return _refusal(policy, request, "invalid_address", held)
+    question = Question(policy, texts, held, request, request.at)
+    return _judge(question, chosen, chosen.use)
+
+
+def reads_orders(policy: Policy, use: str, message: Message) -> bool:
+    """Whether judging this use needs the person's orders, so that they need not be read when it does not."""
+    chosen = plan_for(policy, use)
+    if chosen is None:
+        return False
+    if chosen.orders or not (message.marketing or message.branded):
+        return chosen.orders
+    marketing = plan_for(policy, policy.marketing_use)
+    return marketing is not None and marketing.orders
+
+
+def judged_use(policy: Policy, use: str, message: Message) -> str:
+    """The use a message is judged as: marketing inside another use's message is judged as marketing."""
+    chosen = plan_for(policy, use)
+    mixed = chosen is not None and _carries_marketing(message, chosen.use)
+    return policy.marketing_use if mixed else chosen.use.name if chosen is not None else use
+
+
+def absolute_reason(policy: Policy, texts: Texts, held: Holdings, request: Request) -> str | None:
+    """The reason that denies in every mode, if there is one: for a denial of another kind, found first."""
+    question = Question(policy, texts, held, request, request.at or 0)
+    names = [request.use]
+    if request.message.marketing is not False:
+        names.append(policy.marketing_use)
+    for name in names:
+        chosen = plan_for(policy, name)
+        if chosen is None:
+            return "unknown_use"
+        tests = [*chosen.bars, *(rule for _, rule in chosen.grounds)]
+        found = (rule.test(question, chosen.use) for rule in tests)
+        reasons = (one.reason if isinstance(one, Found) else one for one in found)
+        absolute = next((reason for reason in reasons if reason in ABSOLUTE), None)
+        if absolute is not None:
+            return absolute
+    return None
+
+
+def plan_for(policy: Policy, use: str) -> Plan | None:
+    """The plan of a use, by name or alias; None where the policy knows none."""
+    return _plans(policy).get(use)
+
+
+@lru_cache(maxsize=32)
+def _plans(policy: Policy) -> dict[str, Plan]:
+    plans = {use.name: plan(policy, use) for use in policy.uses.values()}
+    return {alias: plans[use.name] for use in policy.uses.values() for alias in (use.name, *use.aliases)}
+
+
+def _judge(question: Question, chosen: Plan, asked: Use) -> Decision:
+    use, unknown = chosen.use, question.held.unknown
+    for rule in chosen.bars:
+        denial = _missing(rule, unknown) or rule.test(question, use)
+        if denial is not None:
+            return _deny(question, chosen, asked, rule, denial)  # type: ignore[arg-type]
+    if _carries_marketing(question.message, use):
+        return _judge_mixed(question, asked)
+    failures: list[tuple[Rule, str]] = []
+    for ground, rule in chosen.grounds:
+        found = "missing_fact" if _missing(rule, unknown) else rule.test(question, use)
+        if found.__class__ is Found:
+            break
+        if found is not None:
+            failures.append((rule, found))  # type: ignore[arg-type]
+    else:
+        return _deny_ground(question, chosen, asked, failures)
+    for limit in chosen.limits:
+        denial = _missing(limit, unknown) or limit.test(question, use)
+        if denial is not None:
+            return _deny(question, chosen, asked, limit, denial)  # type: ignore[arg-type]
+    return _allow(question, use, asked, ground, rule, found)  # type: ignore[arg-type]
+
+
+def _missing(rule: Rule, unknown: frozenset[str]) -> Found | None:
+    return _MISSING_FACT if unknown and not unknown.isdisjoint(rule.reads) else None
+
+
+_MISSING_FACT: Final = Found("missing_fact")
+
+
+def _carries_marketing(message: Message, use: Use) -> bool:
+    return not use.marketing and bool(message.marketing or (message.branded and "survey" in use.objections))
+
+
+def _judge_mixed(question: Question, asked: Use) -> Decision:
+    """Marketing in another use's message is marketing, and needs marketing's ground and footer (FO spam guidance ch. 6.2)."""
+    chosen = plan_for(question.policy, question.policy.marketing_use)
+    if chosen is None:
+        return _deny(question, chosen, asked, _MIXED, Found("mixed_content"))
+    decision = _judge(question, chosen, asked)
+    if decision.allowed or decision.reason == "message_obligation_unmet":
+        return decision
+    return _decision(
+        question,
+        asked,
+        allowed=False,
+        reason="mixed_content",
+        determined=(Determinant(_MIXED.id, "deny", None, None, _MIXED.cite), *decision.determined_by),
+        also=(decision.reason, *decision.also_failed),
+    )
+
+
+def _mixed_test(question: Question, use: Use) -> Found | None:
+    return Found("mixed_content") if _carries_marketing(question.message, use) else None
+
+
+_MIXED: Final = Rule(
+    "no.mixed_content",
+    "deny",
+    frozenset({"marketing", "branded"}),
+    ("MFL 10(1)", "FO spam guidance 2021 ch. 6.2"),
+    {
+        "en": "Marketing in a service message is marketing, and needs its ground.",
+        "da": "Markedsføring i en servicebesked er markedsføring og kræver grundlag som sådan.",
+    },
+    _mixed_test,
+)
+RULES[_MIXED.id] = _MIXED
+
+
+def _deny_ground(question: Question, chosen: Plan, asked: Use, failures: list[tuple[Rule, str]]) -> Decision:
+    """No ground holds: the first failure that says something names the reason; nothing at all is `no_ground`."""
+    telling = [failure for failure in failures if failure[1] not in _NO_GROUND]
+    if telling:
+        rule, reason = telling[0]
+    else:
+        rule = chosen.grounds[-1][1]
+        only_consent = chosen.use.grounds == ("consent",)
+        reason = "consent_missing" if only_consent or question.own.inherited else "no_ground"
+    further = [code for _, code in telling[1:]]
+    return _deny(question, chosen, asked, rule, Found(reason), tuple(further))
+
+
+def _deny(
+    question: Question, chosen: Plan | None, asked: Use, rule: Rule, found: Found, further: tuple[str, ...] = ()
+) -> Decision:
+    limits = chosen.limits if chosen is not None and rule.effect == "allow" else ()
+    more = (limit.test(question, asked) for limit in limits)
+    also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
+    determined = (Determinant(rule.id, "deny", found.index, found.said, rule.cite),)
+    return _decision(question, asked, allowed=False, reason=found.reason, determined=determined, also=tuple(also))
+
+
+def _allow(question: Question, use: Use, asked: Use, ground: str, rule: Rule, found: Found) -> Decision:
+    held, request, policy = question.held, question.request, question.policy
+    return Decision(
+        True,
+        found.reason,
+        asked.name,
+        question.channel,
+        question.controller,
+        ground,
+        question.at,
+        request.known_at,
+        (Determinant(rule.id, "allow", found.index, found.said, rule.cite),),
+        (),
+        use.obligations,
+        found.until,
+        (policy.id, policy.version, policy.hash),
+        held.size,
+        held.tip,
+    )
+
+
+def _decision(
+    question: Question, asked: Use, *, allowed: bool, reason: str, determined: tuple[Determinant, ...], also: tuple[str, ...]
+) -> Decision:
+    policy, held, request = question.policy, question.held, question.request
+    return Decision(
+        allowed,
+        reason,
+        asked.name,
+        question.channel,
+        question.controller,
+        None,
+        question.at,
+        request.known_at,
+        determined,
+        also,
+        (),
+        None,
+        (policy.id, policy.version, policy.hash),
+        held.size,
+        held.tip,
+    )
+
+
+def _refusal(policy: Policy | None, request: Request, reason: str, held: Holdings | None) -> Decision:
+    """A denial before any rule about the person was read."""
+    return Decision(
+        False,
+        reason,
+        request.use,
+        request.channel,
+        request.controller,
+        None,
+        request.at,
+        request.known_at,
+        (Determinant(f"system.{reason}", "deny", None, None, ("GDPR 5(2)", "GDPR 25(2)")),),
+        (),
+        (),
+        None,
+        (policy.id, policy.version, policy.hash) if policy is not None else ("", "", ""),
+        held.size if held is not None else 0,
+        held.tip if held is not None else b"",
+    )

@@ -1,0 +1,192 @@
+"""What a store is: opaque entry bytes, erasable parts, and read models, with one writer at a time.
+
+A store does not know what the bytes mean. It keeps what a transaction hands it, gives back exactly that, and lets nothing
+of a failed transaction show. Read models (lives, orders, event ids, nodes) can be rebuilt from the entries while their
+personal parts live; a store treats them as plain rows.
+
+A store is a class with the two constructors `create` and `open`; the entry-point group `consentlib.stores` maps the scheme
+of a URL to it. `consentlib.testing.StoreContract` is the test that a store has to pass.
+
+Errors: `StoreUnavailableError` when the store can't be reached, read or written (nothing of the transaction stays),
+`LedgerMissingError` and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`. All methods may be called from
+several threads at once, and in a child after a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol, Self
+
+from attrs import define, field
+
+from consentlib.fold import Order
+from consentlib.log import Entry
+
+
+class Head(NamedTuple):
+    """Where the log stands. An empty log has size 0, `tip` the genesis hash, time 0, an empty frontier.
+
+    `tip` is the newest leaf hash, `time` the newest recorded time in milliseconds, `frontier` as in `log.merkle.extend`,
+    `scope` the size of the log when the policy or a text last changed, `unverified` why the log is not to be trusted (None
+    while it is).
+    """
+
+    size: int
+    tip: bytes
+    time: int
+    frontier: bytes
+    scope: int
+    unverified: str | None
+
+
+class Life(NamedTuple):
+    """An address in one life: the row that a check reads.
+
+    `key` is the keyed address (32 bytes), `id` random and in no way made from it (32 hex digits), `since` the time from which
+    events of this address belong to this life (0 for the first), `index` the entry that introduced it, `suppressed` the key of
+    the suppression row of an earlier, erased life, `fold` the text of its fold.
+    """
+
+    key: bytes
+    id: str
+    since: int
+    index: int  # type: ignore[assignment]
+    suppressed: bytes | None
+    fold: str
+
+
+class NewEntry(NamedTuple):
+    """An entry to append: its bytes, its parts as name -> (salt, data), and the ids of the addresses it is about."""
+
+    index: int  # type: ignore[assignment]
+    time: int
+    kind: str
+    leaf: bytes
+    hash: bytes
+    parts: Mapping[str, tuple[bytes, bytes]]
+    about: Sequence[str]
+
+
+class EventRow(NamedTuple):
+    """An event id, as a keyed hash, and the entry it stands for. `digest` (keyed, over the content) is empty once erased."""
+
+    id: bytes
+    index: int  # type: ignore[assignment]
+    digest: bytes
+
+
+class Suppression(NamedTuple):
+    """The one row that stays of an erased address, under the suppression key; `stops` is JSON. Times in milliseconds."""
+
+    key: bytes
+    erased_at: int
+    review_at: int
+    stops: str
+
+
+@define
+class Changes:
+    """Everything one transaction changes, handed over at once. Rows replace rows with the same key; entries never do."""
+
+    head: Head
+    entries: list[NewEntry] = field(factory=list)
+    nodes: list[tuple[int, int, bytes]] = field(factory=list)
+    lives: list[Life] = field(factory=list)
+    """Keyed by `id`."""
+    orders: list[tuple[str, Order]] = field(factory=list)
+    """(address id, order), keyed by address id and order id."""
+    events: list[EventRow] = field(factory=list)
+    suppressions: list[Suppression] = field(factory=list)
+    erase_parts: list[tuple[int, str]] = field(factory=list)
+    """(index, part name): bytes and salt go; each must be there."""
+    forget_about: list[tuple[str, int]] = field(factory=list)
+    """(address id, index): the entry is no longer found by `about`."""
+    forget_lives: list[str] = field(factory=list)
+    """Ids of lives that go altogether, with their orders."""
+    forget_orders: list[tuple[str, str]] = field(factory=list)
+    """(address id, order id)."""
+
+
+class View(Protocol):
+    """One consistent state of the store. Nothing that is committed meanwhile shows in it."""
+
+    def head(self) -> Head: ...
+
+    def lives(self, key: bytes) -> tuple[Life, ...]:
+        """All lives of an address, oldest first (by `index`)."""
+        ...
+
+    def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
+        """The lives with these ids that exist, in any order."""
+        ...
+
+    def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
+        """(address id, order) of these addresses; only the order with that id where one is named."""
+        ...
+
+    def event(self, id: bytes) -> EventRow | None: ...
+
+    def suppression(self, key: bytes) -> Suppression | None: ...
+
+    def about(self, id: str) -> tuple[int, ...]:
+        """The indices of the entries about an address id, ascending."""
+        ...
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """Entries with start <= index < stop in order, read piecemeal: memory does not grow with their number. The index is
+        the stored one. Usable only while the view is open."""
+        ...
+
+    def entry(self, index: int) -> Entry | None: ...
+
+    def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
+        """(index, time, kind) as stored beside the leaf, for people who look: `verify` compares them with the leaf."""
+        ...
+
+    def node(self, level: int, position: int) -> bytes:
+        """The hash of a perfect subtree; level 0 are leaf hashes. Raises KeyError where there is none."""
+        ...
+
+
+class Transaction(View, Protocol):
+    """The one writer. Its reads see what it has applied. Leaving the block commits durably; an exception undoes everything."""
+
+    def apply(self, changes: Changes) -> None:
+        """Do all of it. Raises `StoreUnavailableError`; a second entry with an index that exists is refused so."""
+        ...
+
+
+class Store(Protocol):
+    """A place that keeps one ledger."""
+
+    meta: Mapping[str, str]
+    """What `create` was given: format, origin, key ids and check values."""
+
+    @classmethod
+    def create(cls, url: str, meta: Mapping[str, str]) -> Self:
+        """Make the empty ledger. Of several processes at once one succeeds, the others get `LedgerExistsError`."""
+        ...
+
+    @classmethod
+    def open(cls, url: str) -> Self: ...
+
+    def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
+        """`head` and `lives` of one moment, by the shortest way: every check begins with it."""
+        ...
+
+    def read(self) -> AbstractContextManager[View]:
+        """A view for several reads of one moment."""
+        ...
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """The write transaction; waits for other writers, 30 seconds at the longest, then `StoreUnavailableError`."""
+        ...
+
+    def purge(self) -> bool:
+        """Make erased bytes unrecoverable from the store's own files. False while something, such as a reader, prevents it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Further calls raise `StoreUnavailableError`."""
+        ...

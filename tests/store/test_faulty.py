@@ -1,5 +1,6 @@
 """The store that fails when it is told to."""
 
+# ruff: noqa: PT012
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,6 @@
 """The SQLite store: the contract, and what is SQLite's own."""
 
+# ruff: noqa: PT012
 from __future__ import annotations
 
 import multiprocessing
@@ -236,10 +237,12 @@ def test_guards_fire(store: SqliteStore, path: Path, sql: str) -> None:
     conn.close()
 
 
-def test_our_connections_see_through_replace(store: SqliteStore) -> None:
+def test_our_connections_see_through_replace(store: SqliteStore, path: Path) -> None:
     """`INSERT OR REPLACE` deletes rows without a word unless `recursive_triggers` is on: it is."""
-    with pytest.raises(StoreUnavailableError), store.write() as transaction:
-        transaction._rows("INSERT OR REPLACE INTO consentlib_entries SELECT * FROM consentlib_entries")  # type: ignore[attr-defined]
+    again = SqliteStore.open(f"sqlite:///{path}")
+    with pytest.raises(StoreUnavailableError, match="append-only"), again.write() as transaction:
+        transaction._rows("INSERT OR REPLACE INTO consentlib_entries SELECT * FROM consentlib_entries")
+    again.close()
     check_chain(store, 1)
 
 
@@ -478,12 +481,16 @@ def test_views_in_a_thread_do_not_share_a_connection(store: SqliteStore) -> None
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_view_of_the_parent_is_closed_in_the_child(store: SqliteStore) -> None:
-    """A view that was open when the process forked does not touch the parent's connection in the child."""
+    """A child of a process that was in a view is refused: neither the parent's connection nor wrong locks are used."""
     with store.read() as view:
 
         def child() -> None:
             with pytest.raises(StoreUnavailableError, match="parent"):
                 view.lives(KEY)
+            with pytest.raises(StoreUnavailableError, match="child"):
+                store.lookup(KEY)
+            with pytest.raises(StoreUnavailableError, match="child"):
+                SqliteStore.open(f"sqlite:///{store._path}")
 
         assert in_child(child) == 0
         assert view.head().size == 1

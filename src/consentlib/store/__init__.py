@@ -1,7 +1,8 @@
 """Stores: where a ledger is kept. `open_store` and `create_store` find the class by the scheme of a URL.
 
 `memory:` and `sqlite:///file.db` come with the library; others plug in through the entry-point group
-`consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`. A backend is imported when its scheme is first asked for.
+`consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`. A backend is imported when
+its scheme is first asked for.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ of a URL to it. `consentlib.testing.StoreContract` is the test that a store has 
 
 Errors: `StoreUnavailableError` when the store can't be reached, read or written (nothing of the transaction stays),
 `LedgerMissingError` and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`. All methods may be called from
-several threads at once, and in a child after a fork.
+several threads at once. A child may go on with a store after a fork; where the parent had a view or a transaction open at
+that moment, the child may be refused with `StoreUnavailableError`, and can never end or disturb what the parent has open.
 """
 
 from __future__ import annotations
@@ -87,11 +88,15 @@ class Suppression(NamedTuple):
 
 @define
 class Changes:
-    """Everything one transaction changes, handed over at once. Rows replace rows with the same key; entries never do."""
+    """Everything one transaction changes, handed over at once. Rows replace rows with the same key; entries never do.
+
+    What is forgotten or erased goes after the rest was put: a row named in both ways is gone.
+    """
 
     head: Head
     entries: list[NewEntry] = field(factory=list)
     nodes: list[tuple[int, int, bytes]] = field(factory=list)
+    """(level, position, hash) of interior nodes, so with a level from 1; level 0 are the hashes of the entries."""
     lives: list[Life] = field(factory=list)
     """Keyed by `id`."""
     orders: list[tuple[str, Order]] = field(factory=list)
@@ -99,7 +104,7 @@ class Changes:
     events: list[EventRow] = field(factory=list)
     suppressions: list[Suppression] = field(factory=list)
     erase_parts: list[tuple[int, str]] = field(factory=list)
-    """(index, part name): bytes and salt go; each must be there."""
+    """(index, part name): bytes and salt go, the name stays with None; each must be there."""
     forget_about: list[tuple[str, int]] = field(factory=list)
     """(address id, index): the entry is no longer found by `about`."""
     forget_lives: list[str] = field(factory=list)
@@ -150,10 +155,12 @@ class View(Protocol):
 
 
 class Transaction(View, Protocol):
-    """The one writer. Its reads see what it has applied. Leaving the block commits durably; an exception undoes everything."""
+    """The one writer. Its reads see what it has applied, other reads do not. Leaving the block commits durably; an exception
+    undoes everything. A thread that asks for a second one inside its first gets `StoreUnavailableError`."""
 
     def apply(self, changes: Changes) -> None:
-        """Do all of it. Raises `StoreUnavailableError`; a second entry with an index that exists is refused so."""
+        """Do all of it. Raises `StoreUnavailableError`, as for an entry whose index is taken or a part that is not there to
+        erase. After that the transaction is lost: leaving its block raises, also for who caught the error, and undoes it."""
         ...
 
 
@@ -165,7 +172,8 @@ class Store(Protocol):
 
     @classmethod
     def create(cls, url: str, meta: Mapping[str, str]) -> Self:
-        """Make the empty ledger. Of several processes at once one succeeds, the others get `LedgerExistsError`."""
+        """Make the empty ledger; `meta` must name its `origin` (else `InputError`). Of several processes at once one
+        succeeds, the others get `LedgerExistsError`."""
         ...
 
     @classmethod

@@ -11,8 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, Self
@@ -25,13 +24,12 @@ from consentlib.errors import (
     LedgerVersionError,
     StoreUnavailableError,
 )
-from consentlib.fold import Order
-from consentlib.log import Entry, genesis
+from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
-from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.protocol import Head, Life
+from consentlib.store.sqlite_view import FORKED, Transaction, View
+from consentlib.store.sqlite_view import WAIT as _WAIT
 
-_WAIT: Final = 30.0
-_PAGE: Final = 256
 _FIXED_RELEASE: Final = (3, 51, 3)  # before it, SQLite may in rare cases corrupt a database when the WAL restarts
 _PRAGMAS: Final = {
     "synchronous": ("FULL", 2),
@@ -42,28 +40,9 @@ _PRAGMAS: Final = {
     "temp_store": ("MEMORY", 2),
 }
 
-_HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consentlib_head WHERE id = 0"
-_LIFE: Final = "SELECT key, id, since, idx, suppressed, fold FROM consentlib_lives"
 _LOOKUP: Final = """SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,
     l.key, l.id, l.since, l.idx, l.suppressed, l.fold
     FROM consentlib_head AS h LEFT JOIN consentlib_lives AS l ON l.key = ? WHERE h.id = 0 ORDER BY l.idx"""
-_ORDER: Final = f"SELECT address, {', '.join(schema.ORDER_COLUMNS)} FROM consentlib_orders WHERE address = ?"
-
-
-def _put(table: str, key: str, columns: str) -> str:
-    """The statement that puts a row, in place of the one with the same key."""
-    names = columns.split()
-    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key.split(", "))
-    values = ", ".join("?" * len(names))
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO UPDATE SET {changed}"
-
-
-_PUT_LIFE: Final = _put("consentlib_lives", "id", "key id since idx suppressed fold")
-_PUT_ORDER: Final = _put("consentlib_orders", "address, order_id", " ".join(("address", *schema.ORDER_COLUMNS)))
-_PUT_EVENT: Final = _put("consentlib_events", "id", "id idx digest")
-_PUT_SUPPRESSION: Final = _put("consentlib_suppressions", "key", "key erased_at review_at stops")
-_PUT_NODE: Final = _put("consentlib_nodes", "level, position", "level position hash")
-
 _creating = threading.Lock()
 _stores: WeakSet[SqliteStore] = WeakSet()
 
@@ -125,8 +104,8 @@ class SqliteStore:
             raise StoreUnavailableError(f"expected to make the file `{self._path}`, found `{error.strerror}`") from error
 
     def _create(self, meta: Mapping[str, str]) -> None:
-        conn = self._connect()
         try:
+            conn = self._connect()
             self._refuse_existing(conn)
             if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
                 raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
@@ -160,8 +139,8 @@ class SqliteStore:
                 time.sleep(0.02)
 
     def _open(self) -> None:
-        conn = self._connect()
         try:
+            conn = self._connect()
             if not schema.has_ledger(conn):
                 raise LedgerMissingError(f"expected a ledger in `{self._path}`, found a database without one")
             if newer := schema.unknown_migrations(conn):
@@ -187,48 +166,80 @@ class SqliteStore:
         self._writer: int | None = None
         self._registering = threading.Lock()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
-        self._views: WeakSet[_View] = WeakSet()
+        self._idle: list[tuple[threading.Thread, list[sqlite3.Connection]]] = []
+        self._views: WeakSet[View] = WeakSet()
 
     def _connect(self) -> sqlite3.Connection:
         """A new connection of this thread. Connections of threads that ended are closed on this occasion."""
         with self._registering:
             if self._closed:
                 raise StoreUnavailableError(f"expected an open store of `{self._path}`, found it closed")
-            ended = [pair for pair in self._connections if not pair[0].is_alive()]
-            for pair in ended:
+            if self._path in _inherited:
+                raise StoreUnavailableError(
+                    f"expected a process that can open `{self._path}`, found a child of one that was reading or writing it",
+                    note="leave views and transactions before a fork; SQLite's locks would be wrong in this process",
+                )
+            for pair in [pair for pair in self._connections if not pair[0].is_alive()]:
                 self._connections.remove(pair)
                 pair[1].close()
-            try:
-                conn = sqlite3.connect(
-                    f"{self._path.as_uri()}?mode=rw",
-                    uri=True,
-                    timeout=_WAIT,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
-                self._connections.append((threading.current_thread(), conn))
-                for name, (setting, _) in _PRAGMAS.items():
-                    conn.execute(f"PRAGMA {name} = {setting}").fetchall()
-            except sqlite3.Error as error:
-                self._fail(error)
+            self._idle = [pair for pair in self._idle if pair[0].is_alive()]
+            conn = sqlite3.connect(
+                f"{self._path.as_uri()}?mode=rw",
+                uri=True,
+                timeout=_WAIT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._connections.append((threading.current_thread(), conn))
+        for name, (setting, _) in _PRAGMAS.items():
+            conn.execute(f"PRAGMA {name} = {setting}").fetchall()
         return conn
 
     def _take(self) -> sqlite3.Connection:
         """An idle connection of this thread, which must be given back."""
-        idle: list[sqlite3.Connection] | None = getattr(self._local, "idle", None)
-        return idle.pop() if idle else self._connect()
+        try:
+            conn: sqlite3.Connection = self._local.idle.pop()
+        except (AttributeError, IndexError):
+            try:
+                conn = self._connect()
+            except sqlite3.Error as error:
+                self._fail(error)
+        return conn
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         """Keep a connection that has no transaction for the next use by this thread."""
         if self._closed:
             conn.close()
-        else:
-            self._local.__dict__.setdefault("idle", []).append(conn)
+            return
+        try:
+            self._local.idle.append(conn)
+        except AttributeError:
+            self._local.idle = [conn]
+            self._idle.append((threading.current_thread(), self._local.idle))
 
     def _drop(self, conn: sqlite3.Connection) -> None:
         with self._registering:
             self._connections = [pair for pair in self._connections if pair[1] is not conn]
         conn.close()
+
+    def _close_idle(self) -> None:
+        closed = set()
+        for _, idle in self._idle:
+            while idle:
+                conn = idle.pop()  # what is in use is not in the list
+                conn.close()
+                closed.add(id(conn))
+        self._connections = [pair for pair in self._connections if id(pair[1]) not in closed]
+
+    def _rest(self) -> None:
+        """Before a fork: let no connection be opened, wait a little for those in use by other threads, close all."""
+        self._registering.acquire()
+        me, end = threading.current_thread(), time.monotonic() + _WAIT_TO_FORK
+        while True:
+            self._close_idle()
+            if all(thread is me for thread, _ in self._connections) or time.monotonic() > end:
+                return
+            time.sleep(0.001)
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
@@ -238,25 +249,24 @@ class SqliteStore:
 
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`: one statement."""
+        conn = self._take()
         try:
-            idle = self._local.idle
-            rows = idle[-1].execute(_LOOKUP, (key,)).fetchall()
-        except (AttributeError, IndexError):
-            self._give_back(self._connect())
-            return self.lookup(key)
+            rows = conn.execute(_LOOKUP, (key,)).fetchall()
         except sqlite3.Error as error:
+            self._drop(conn)
             self._fail(error)
+        self._give_back(conn)
         if rows[0][6] is None:
             return Head._make(rows[0][:6]), ()
         return Head._make(rows[0][:6]), tuple([Life._make(row[6:]) for row in rows])
 
-    def read(self) -> _View:
+    def read(self) -> View:
         """See `Store.read`."""
-        return _View(self)
+        return View(self)
 
-    def write(self) -> _Transaction:
+    def write(self) -> Transaction:
         """See `Store.write`."""
-        return _Transaction(self)
+        return Transaction(self)
 
     def purge(self) -> bool:
         """See `Store.purge`: rewrites what was forgotten from, then empties the WAL.
@@ -279,16 +289,13 @@ class SqliteStore:
         return not busy
 
     def close(self) -> None:
-        """See `Store.close`. Waits for a transaction of another thread; views that are open end."""
+        """See `Store.close`. Waits for a transaction of another thread; views that are open end when they are left."""
         mine = self._writer == threading.get_ident()
         if not mine:
             self._writing.acquire(timeout=_WAIT)
         with self._registering:
             self._closed = True
-            connections, self._connections = self._connections, []
-            self._local = threading.local()
-        for _, conn in connections:
-            conn.close()
+            self._close_idle()
         if not mine:
             self._writing.release()
 
@@ -319,269 +326,6 @@ class SqliteStore:
             }
 
 
-class _Ended:
-    """What stands for the connection of a view that is not open."""
-
-    def __init__(self, found: str) -> None:
-        self._found = found
-
-    def execute(self, *_: object) -> NoReturn:
-        raise StoreUnavailableError(f"expected an open view, found {self._found}")
-
-    executemany = execute
-
-
-_NOT_OPEN: Final[Any] = _Ended("one that is not open")
-_FORKED: Final[Any] = _Ended("one of the parent process")
-
-
-class _View:
-    """A read transaction on a connection that nothing else uses meanwhile."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-        self._conn: sqlite3.Connection = _NOT_OPEN
-
-    def __enter__(self) -> Self:
-        conn = self._store._take()
-        try:
-            conn.execute("BEGIN")
-            conn.execute(_HEAD).fetchall()  # the first read fixes the moment
-        except sqlite3.Error as error:
-            self._store._drop(conn)
-            self._store._fail(error)
-        self._conn = conn
-        self._store._views.add(self)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        conn, self._conn = self._conn, _NOT_OPEN
-        if conn is _FORKED:
-            return
-        self._store._views.discard(self)
-        self._undo(conn)
-
-    def _undo(self, conn: sqlite3.Connection) -> None:
-        """Leave no transaction open, whatever happened to it; a connection that can't do that is given up."""
-        try:
-            if conn.in_transaction:
-                conn.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._store._drop(conn)
-        else:
-            self._store._give_back(conn)
-
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            return self._conn.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            self._store._fail(error)
-
-    def head(self) -> Head:
-        """See `View.head`."""
-        return Head._make(self._rows(_HEAD)[0])
-
-    def lives(self, key: bytes) -> tuple[Life, ...]:
-        """See `View.lives`."""
-        return tuple(map(Life._make, self._rows(f"{_LIFE} WHERE key = ? ORDER BY idx", (key,))))
-
-    def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
-        """See `View.lives_by_id`."""
-        found = [self._rows(f"{_LIFE} WHERE id = ?", (id,)) for id in dict.fromkeys(ids)]
-        return tuple(map(Life._make, chain.from_iterable(found)))
-
-    def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
-        """See `View.orders`."""
-        sql, more = (_ORDER, ()) if order is None else (f"{_ORDER} AND order_id = ?", (order,))
-        found = [self._rows(sql, (id, *more)) for id in dict.fromkeys(ids)]
-        return tuple((row[0], _order(row)) for row in chain.from_iterable(found))
-
-    def event(self, id: bytes) -> EventRow | None:
-        """See `View.event`."""
-        rows = self._rows("SELECT id, idx, digest FROM consentlib_events WHERE id = ?", (id,))
-        return EventRow._make(rows[0]) if rows else None
-
-    def suppression(self, key: bytes) -> Suppression | None:
-        """See `View.suppression`."""
-        rows = self._rows("SELECT key, erased_at, review_at, stops FROM consentlib_suppressions WHERE key = ?", (key,))
-        return Suppression._make(rows[0]) if rows else None
-
-    def about(self, id: str) -> tuple[int, ...]:
-        """See `View.about`."""
-        rows = self._rows("SELECT idx FROM consentlib_about WHERE address = ? ORDER BY idx", (id,))
-        return tuple([index for (index,) in rows])
-
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        """See `View.entries`."""
-        for rows in self._pages("idx, CAST(leaf AS BLOB)", start, stop):
-            first, last = rows[0][0] * schema.PARTS_AN_ENTRY, (rows[-1][0] + 1) * schema.PARTS_AN_ENTRY
-            parts: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
-            for id, name, salt, data in self._rows(
-                "SELECT id, name, salt, CAST(data AS BLOB) FROM consentlib_parts WHERE id >= ? AND id < ?",
-                (first, last),
-            ):
-                parts[id // schema.PARTS_AN_ENTRY][name] = None if salt is None and data is None else (salt, data)
-            for index, leaf in rows:
-                yield Entry(index, leaf, parts[index])
-
-    def entry(self, index: int) -> Entry | None:
-        """See `View.entry`."""
-        return next(self.entries(index, index + 1), None)
-
-    def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
-        """See `View.kinds`."""
-        for rows in self._pages("idx, time, kind", start, stop):
-            yield from rows
-
-    def node(self, level: int, position: int) -> bytes:
-        """See `View.node`."""
-        if level == 0:
-            rows = self._rows("SELECT hash FROM consentlib_entries WHERE idx = ?", (position,))
-        else:
-            sql = "SELECT hash FROM consentlib_nodes WHERE level = ? AND position = ?"
-            rows = self._rows(sql, (level, position))
-        if not rows:
-            raise KeyError((level, position))
-        return bytes(rows[0][0])
-
-    def _pages(self, columns: str, start: int, stop: int | None) -> Iterator[list[Any]]:
-        """Rows of entries page by page. No cursor stays open, which would hold the connection to an old state."""
-        sql = f"SELECT {columns} FROM consentlib_entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT {_PAGE}"
-        end = 2**62 if stop is None else stop
-        while rows := self._rows(sql, (start, end)):
-            yield rows
-            start = rows[-1][0] + 1
-
-
-class _Transaction(_View):
-    """The one writer, from `BEGIN IMMEDIATE` to a durable commit."""
-
-    def __enter__(self) -> Self:
-        store = self._store
-        if store._writer == threading.get_ident():
-            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
-        if not store._writing.acquire(timeout=_WAIT):
-            raise StoreUnavailableError(f"expected the writer's turn within {_WAIT:.0f} s, found another transaction")
-        try:
-            conn = store._take()
-            try:
-                conn.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:
-                self._undo(conn)
-                store._fail(error)
-        except BaseException:
-            store._writing.release()
-            raise
-        store._writer = threading.get_ident()
-        self._conn = conn
-        self._failed = False
-        store._views.add(self)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        store = self._store
-        conn, self._conn = self._conn, _NOT_OPEN
-        if conn is _FORKED:
-            raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
-        try:
-            if kind is None:
-                if self._failed:
-                    raise StoreUnavailableError("expected a transaction that can commit, found one with a failed change")
-                conn.execute("COMMIT")
-        except sqlite3.Error as error:
-            store._fail(error)
-        finally:
-            store._views.discard(self)
-            self._undo(conn)
-            store._writer = None
-            store._writing.release()
-
-    def apply(self, changes: Changes) -> None:
-        """See `Transaction.apply`: one statement a table."""
-        try:
-            _apply(self._conn, changes)
-        except sqlite3.Error as error:
-            self._failed = True
-            self._store._fail(error)
-        except BaseException:
-            self._failed = True
-            raise
-
-    def _purge(self) -> None:
-        try:
-            schema.rewrite_forgotten(self._conn)
-        except sqlite3.Error as error:
-            self._store._fail(error)
-
-
-def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
-    if entries := changes.entries:
-        conn.executemany(
-            "INSERT INTO consentlib_entries (idx, time, kind, leaf, hash) VALUES (?, ?, ?, ?, ?)",
-            [(one.index, one.time, one.kind, _text(one.leaf), one.hash) for one in entries],
-        )
-        conn.executemany(
-            "INSERT INTO consentlib_parts (id, idx, name, salt, data) VALUES (?, ?, ?, ?, ?)",
-            [
-                (one.index * schema.PARTS_AN_ENTRY + place, one.index, name, part[0], _text(part[1]))
-                for one in entries
-                for place, (name, part) in enumerate(one.parts.items())
-            ],
-        )
-        about = [(id, one.index) for one in entries for id in one.about]
-        conn.executemany("INSERT OR IGNORE INTO consentlib_about (address, idx) VALUES (?, ?)", about)
-    for sql, rows in (
-        (_PUT_NODE, changes.nodes),
-        (_PUT_LIFE, changes.lives),
-        (_PUT_ORDER, [(id, *order) for id, order in changes.orders]),
-        (_PUT_EVENT, changes.events),
-        (_PUT_SUPPRESSION, changes.suppressions),
-    ):
-        if rows:
-            conn.executemany(sql, rows)
-    if changes.erase_parts:
-        _erase(conn, changes.erase_parts)
-    if changes.forget_about:
-        conn.executemany("DELETE FROM consentlib_about WHERE address = ? AND idx = ?", changes.forget_about)
-    if changes.forget_orders:
-        conn.executemany("DELETE FROM consentlib_orders WHERE address = ? AND order_id = ?", changes.forget_orders)
-    if changes.forget_lives:
-        ids = [(id,) for id in changes.forget_lives]
-        conn.executemany("DELETE FROM consentlib_lives WHERE id = ?", ids)
-        conn.executemany("DELETE FROM consentlib_orders WHERE address = ?", ids)
-    if changes.forget_lives or changes.forget_orders:
-        conn.execute("INSERT OR IGNORE INTO consentlib_forgotten VALUES (1)")
-    conn.execute(
-        "UPDATE consentlib_head SET size = ?, tip = ?, time = ?, frontier = ?, scope = ?, unverified = ? WHERE id = 0",
-        changes.head,
-    )
-
-
-def _erase(conn: sqlite3.Connection, parts: Sequence[tuple[int, str]]) -> None:
-    conn.execute("INSERT INTO consentlib_erasing VALUES (1)")  # the guard lets parts go only now
-    for index, name in parts:
-        first = index * schema.PARTS_AN_ENTRY
-        done = conn.execute(
-            "UPDATE consentlib_parts SET salt = NULL, data = NULL WHERE id >= ? AND id < ? AND name = ? AND data IS NOT NULL",
-            (first, first + schema.PARTS_AN_ENTRY, name),
-        )
-        if done.rowcount != 1:
-            raise StoreUnavailableError(f"expected part `{name}` of entry `{index}`, found none")
-    conn.execute("DELETE FROM consentlib_erasing")
-
-
-def _text(data: bytes) -> str | bytes:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
-
-
-def _order(row: tuple[Any, ...]) -> Order:
-    found = Order._make(row[1:])
-    return found._replace(offered=bool(found.offered), declined=bool(found.declined))
-
-
 def _path(url: str) -> Path:
     text = url.removeprefix("sqlite:///")
     if text == url or text in ("", ":memory:"):
@@ -589,17 +333,40 @@ def _path(url: str) -> Path:
     return Path(text).absolute()
 
 
-def _after_fork_in_child() -> None:
-    """Forget the parent's connections without ever closing them, which could delete its WAL."""
-    import ctypes
+# SQLite counts its locks a file and process, and a child inherits the count without the locks: with a connection of the
+# parent around, a new one in the child would take for held what is not. So connections are closed before a fork, and a
+# child of a process that was in the middle of reading or writing is refused.
 
-    for store in _stores:
+_WAIT_TO_FORK: Final = 2.0
+_inherited: set[Path] = set()
+_resting: list[SqliteStore] = []
+
+
+def _before_fork() -> None:
+    _resting.extend(_stores)
+    for store in _resting:
+        store._rest()
+
+
+def _after_fork_in_parent() -> None:
+    while _resting:
+        _resting.pop()._registering.release()
+
+
+def _after_fork_in_child() -> None:
+    global _creating
+    _creating = threading.Lock()
+    for store in _resting:
         for _, conn in store._connections:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))
+            import ctypes
+
+            _inherited.add(store._path)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))  # never closed here: that could delete the parent's WAL
         for view in store._views:
-            view._conn = _FORKED
+            view._conn = FORKED
         store._begin_process()
+    _resting.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

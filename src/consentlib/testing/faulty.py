@@ -58,7 +58,7 @@ class FaultyStore:
         """See `Store.write`; fails where ordered."""
         self._step()
         with self._store.write() as transaction:
-            yield _Faulty(transaction, self)  # type: ignore[misc]  # reads are passed on by name
+            yield _Faulty(transaction, self)
             self._step(commit=True)
         if self._lose_answer:
             self._lose_answer = False

@@ -1,0 +1,311 @@
+"""Views and transactions of the SQLite store: the statements that read and change a ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+from consentlib.errors import StoreUnavailableError
+from consentlib.fold import Order
+from consentlib.log import Entry
+from consentlib.store import sqlite_schema as schema
+from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+
+if TYPE_CHECKING:
+    from consentlib.store.sqlite import SqliteStore
+
+WAIT: Final = 30.0
+"""Seconds a writer waits for its turn."""
+
+_PAGE: Final = 256
+_HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consentlib_head WHERE id = 0"
+_LIFE: Final = "SELECT key, id, since, idx, suppressed, fold FROM consentlib_lives"
+_ORDER: Final = f"SELECT address, {', '.join(schema.ORDER_COLUMNS)} FROM consentlib_orders WHERE address = ?"
+
+
+def _put(table: str, key: str, columns: str) -> str:
+    """The statement that puts a row, in place of the one with the same key."""
+    names = columns.split()
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key.split(", "))
+    values = ", ".join("?" * len(names))
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO UPDATE SET {changed}"
+
+
+_PUT_LIFE: Final = _put("consentlib_lives", "id", "key id since idx suppressed fold")
+_PUT_ORDER: Final = _put("consentlib_orders", "address, order_id", " ".join(("address", *schema.ORDER_COLUMNS)))
+_PUT_EVENT: Final = _put("consentlib_events", "id", "id idx digest")
+_PUT_SUPPRESSION: Final = _put("consentlib_suppressions", "key", "key erased_at review_at stops")
+_PUT_NODE: Final = _put("consentlib_nodes", "level, position", "level position hash")
+
+
+class _Ended:
+    """What stands for the connection of a view that is not open."""
+
+    in_transaction = True
+
+    def __init__(self, found: str) -> None:
+        self._found = found
+
+    def execute(self, *_: object) -> NoReturn:
+        raise StoreUnavailableError(f"expected an open view, found {self._found}")
+
+    executemany = execute
+
+
+_NOT_OPEN: Final[Any] = _Ended("one that is not open")
+FORKED: Final[Any] = _Ended("one of the parent process")
+
+
+class View:
+    """A read transaction on a connection that nothing else uses meanwhile."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._conn: sqlite3.Connection = _NOT_OPEN
+        self._failed = False
+
+    def __enter__(self) -> Self:
+        conn = self._store._take()
+        try:
+            conn.execute("BEGIN")
+            conn.execute(_HEAD).fetchall()  # the first read fixes the moment
+        except sqlite3.Error as error:
+            self._store._drop(conn)
+            self._store._fail(error)
+        self._conn = conn
+        self._store._views.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        conn, self._conn = self._conn, _NOT_OPEN
+        if conn is FORKED:
+            return
+        self._store._views.discard(self)
+        self._undo(conn)
+
+    def _undo(self, conn: sqlite3.Connection) -> None:
+        """Leave no transaction open, whatever happened to it; a connection that can't do that is given up."""
+        try:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._store._drop(conn)
+        else:
+            self._store._give_back(conn)
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._conn.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            self._store._fail(error)
+
+    def head(self) -> Head:
+        """See `View.head`."""
+        return Head._make(self._rows(_HEAD)[0])
+
+    def lives(self, key: bytes) -> tuple[Life, ...]:
+        """See `View.lives`."""
+        return tuple(map(Life._make, self._rows(f"{_LIFE} WHERE key = ? ORDER BY idx", (key,))))
+
+    def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
+        """See `View.lives_by_id`."""
+        found = [self._rows(f"{_LIFE} WHERE id = ?", (id,)) for id in dict.fromkeys(ids)]
+        return tuple(map(Life._make, chain.from_iterable(found)))
+
+    def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
+        """See `View.orders`."""
+        sql, more = (_ORDER, ()) if order is None else (f"{_ORDER} AND order_id = ?", (order,))
+        found = [self._rows(sql, (id, *more)) for id in dict.fromkeys(ids)]
+        return tuple((row[0], _order(row)) for row in chain.from_iterable(found))
+
+    def event(self, id: bytes) -> EventRow | None:
+        """See `View.event`."""
+        rows = self._rows("SELECT id, idx, digest FROM consentlib_events WHERE id = ?", (id,))
+        return EventRow._make(rows[0]) if rows else None
+
+    def suppression(self, key: bytes) -> Suppression | None:
+        """See `View.suppression`."""
+        rows = self._rows("SELECT key, erased_at, review_at, stops FROM consentlib_suppressions WHERE key = ?", (key,))
+        return Suppression._make(rows[0]) if rows else None
+
+    def about(self, id: str) -> tuple[int, ...]:
+        """See `View.about`."""
+        rows = self._rows("SELECT idx FROM consentlib_about WHERE address = ? ORDER BY idx", (id,))
+        return tuple([index for (index,) in rows])
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """See `View.entries`."""
+        for rows in self._pages("idx, CAST(leaf AS BLOB)", start, stop):
+            first, last = rows[0][0] * schema.PARTS_AN_ENTRY, (rows[-1][0] + 1) * schema.PARTS_AN_ENTRY
+            parts: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
+            for id, name, salt, data in self._rows(
+                "SELECT id, name, salt, CAST(data AS BLOB) FROM consentlib_parts WHERE id >= ? AND id < ?",
+                (first, last),
+            ):
+                parts[id // schema.PARTS_AN_ENTRY][name] = None if salt is None and data is None else (salt, data)
+            for index, leaf in rows:
+                yield Entry(index, leaf, parts[index])
+
+    def entry(self, index: int) -> Entry | None:
+        """See `View.entry`."""
+        return next(self.entries(index, index + 1), None)
+
+    def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
+        """See `View.kinds`."""
+        for rows in self._pages("idx, time, kind", start, stop):
+            yield from rows
+
+    def node(self, level: int, position: int) -> bytes:
+        """See `View.node`."""
+        if level == 0:
+            rows = self._rows("SELECT hash FROM consentlib_entries WHERE idx = ?", (position,))
+        else:
+            sql = "SELECT hash FROM consentlib_nodes WHERE level = ? AND position = ?"
+            rows = self._rows(sql, (level, position))
+        if not rows:
+            raise KeyError((level, position))
+        return bytes(rows[0][0])
+
+    def _pages(self, columns: str, start: int, stop: int | None) -> Iterator[list[Any]]:
+        """Rows of entries page by page. No cursor stays open, which would hold the connection to an old state."""
+        sql = f"SELECT {columns} FROM consentlib_entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT {_PAGE}"
+        end = 2**62 if stop is None else stop
+        while rows := self._rows(sql, (start, end)):
+            yield rows
+            start = rows[-1][0] + 1
+
+
+class Transaction(View):
+    """The one writer, from `BEGIN IMMEDIATE` to a durable commit."""
+
+    def __enter__(self) -> Self:
+        store = self._store
+        if store._writer == threading.get_ident():
+            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
+        if not store._writing.acquire(timeout=WAIT):
+            raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
+        try:
+            conn = store._take()
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                self._undo(conn)
+                store._fail(error)
+        except BaseException:
+            store._writing.release()
+            raise
+        store._writer = threading.get_ident()
+        self._conn = conn
+        self._failed = False
+        store._views.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        store = self._store
+        conn, self._conn = self._conn, _NOT_OPEN
+        if conn is FORKED:
+            raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
+        try:
+            if kind is None:
+                if self._failed:
+                    raise StoreUnavailableError("expected a transaction that can commit, found one with a failed change")
+                conn.execute("COMMIT")
+        except sqlite3.Error as error:
+            store._fail(error)
+        finally:
+            store._views.discard(self)
+            self._undo(conn)
+            store._writer = None
+            store._writing.release()
+
+    def apply(self, changes: Changes) -> None:
+        """See `Transaction.apply`: one statement a table."""
+        # SQLite may end the transaction by itself on an error; what came after that would be committed by halves.
+        if self._failed or not self._conn.in_transaction:
+            self._failed = True
+            raise StoreUnavailableError("expected an open transaction, found one that has failed")
+        try:
+            _apply(self._conn, changes)
+        except sqlite3.Error as error:
+            self._failed = True
+            self._store._fail(error)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _purge(self) -> None:
+        try:
+            schema.rewrite_forgotten(self._conn)
+        except sqlite3.Error as error:
+            self._store._fail(error)
+
+
+def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
+    if entries := changes.entries:
+        conn.executemany(
+            "INSERT INTO consentlib_entries (idx, time, kind, leaf, hash) VALUES (?, ?, ?, ?, ?)",
+            [(one.index, one.time, one.kind, _text(one.leaf), one.hash) for one in entries],
+        )
+        conn.executemany(
+            "INSERT INTO consentlib_parts (id, idx, name, salt, data) VALUES (?, ?, ?, ?, ?)",
+            [
+                (one.index * schema.PARTS_AN_ENTRY + place, one.index, name, part[0], _text(part[1]))
+                for one in entries
+                for place, (name, part) in enumerate(one.parts.items())
+            ],
+        )
+        about = [(id, one.index) for one in entries for id in one.about]
+        conn.executemany("INSERT OR IGNORE INTO consentlib_about (address, idx) VALUES (?, ?)", about)
+    for sql, rows in (
+        (_PUT_NODE, changes.nodes),
+        (_PUT_LIFE, changes.lives),
+        (_PUT_ORDER, [(id, *order) for id, order in changes.orders]),
+        (_PUT_EVENT, changes.events),
+        (_PUT_SUPPRESSION, changes.suppressions),
+    ):
+        if rows:
+            conn.executemany(sql, rows)
+    if changes.erase_parts:
+        _erase(conn, changes.erase_parts)
+    if changes.forget_about:
+        conn.executemany("DELETE FROM consentlib_about WHERE address = ? AND idx = ?", changes.forget_about)
+    if changes.forget_orders:
+        conn.executemany("DELETE FROM consentlib_orders WHERE address = ? AND order_id = ?", changes.forget_orders)
+    if changes.forget_lives:
+        ids = [(id,) for id in changes.forget_lives]
+        conn.executemany("DELETE FROM consentlib_lives WHERE id = ?", ids)
+        conn.executemany("DELETE FROM consentlib_orders WHERE address = ?", ids)
+    if changes.forget_lives or changes.forget_orders:
+        conn.execute("INSERT OR IGNORE INTO consentlib_forgotten VALUES (1)")
+    conn.execute(
+        "UPDATE consentlib_head SET size = ?, tip = ?, time = ?, frontier = ?, scope = ?, unverified = ? WHERE id = 0",
+        changes.head,
+    )
+
+
+def _erase(conn: sqlite3.Connection, parts: Sequence[tuple[int, str]]) -> None:
+    conn.execute("INSERT INTO consentlib_erasing VALUES (1)")  # the guard lets parts go only now
+    for index, name in parts:
+        first = index * schema.PARTS_AN_ENTRY
+        done = conn.execute(
+            "UPDATE consentlib_parts SET salt = NULL, data = NULL WHERE id >= ? AND id < ? AND name = ? AND data IS NOT NULL",
+            (first, first + schema.PARTS_AN_ENTRY, name),
+        )
+        if done.rowcount != 1:
+            raise StoreUnavailableError(f"expected part `{name}` of entry `{index}`, found none")
+    conn.execute("DELETE FROM consentlib_erasing")
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _order(row: tuple[Any, ...]) -> Order:
+    found = Order._make(row[1:])
+    return found._replace(offered=bool(found.offered), declined=bool(found.declined))

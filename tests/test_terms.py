@@ -8,7 +8,8 @@ import re
 import attrs
 import pytest
 
-from consentlib import terms
+from consentlib import reasons
+from consentlib.reasons import REASONS, Reason
 from consentlib.terms import (
     CHANNELS,
     CONDITIONS,
@@ -17,9 +18,7 @@ from consentlib.terms import (
     OBJECTIONS,
     OBLIGATIONS,
     PURPOSES,
-    REASONS,
     STATUSES,
-    Reason,
     Term,
 )
 
@@ -117,7 +116,7 @@ def test_reason_codes_are_stable() -> None:
     """The codes, and which of them allow, are exactly the published ones: callers and old decisions name them."""
     assert sorted(code for code, reason in REASONS.items() if reason.allows) == ALLOW
     assert sorted(code for code, reason in REASONS.items() if not reason.allows) == DENY
-    assert len(terms._ALLOW) + len(terms._DENY) == len(REASONS)
+    assert len(reasons._ALLOW) + len(reasons._DENY) == len(REASONS)
 
 
 def test_names_of_the_other_tables() -> None:

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from consentlib.codec import show_time
 from consentlib.fold import Fold, Order
-from consentlib.terms import REASONS
+from consentlib.reasons import REASONS
 
 
 @frozen
@@ -74,7 +74,7 @@ class Determinant(NamedTuple):
 
     rule: str
     effect: str
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # hides tuple.index
     said: int | None
     cite: tuple[str, ...]
 
@@ -83,7 +83,7 @@ class Determinant(NamedTuple):
 class Decision:
     """The answer to a request. Its truth is the verdict.
 
-    `reason` is one of `terms.REASONS`; `ground` one of `terms.GROUNDS`, on an allow only. An allow holds if every one of
+    `reason` is one of `reasons.REASONS`; `ground` one of `terms.GROUNDS`, on an allow only. An allow holds if every one of
     `obligations` is met, until `valid_until` (milliseconds; None: until the person's next event), and must not be kept
     past the person's next event. `also_failed` are further reasons that would have denied. `size` and `tip` say which
     log was read. `would_deny` is the reason of a denial that the mode `warn` or `observe` let through.

@@ -10,7 +10,8 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -86,3 +87,18 @@ class Keys:
 
 def _check(purpose: str, key: bytes) -> str:
     return hmac.digest(key, b"consentlib.dev/key-check/v1\n" + purpose.encode(), sha256).hex()[:32]
+
+
+@contextmanager
+def new_key_file(keys: Keys, path: Path) -> Iterator[None]:
+    """Around the making of a ledger: its keys are on disk before it is, and gone again if it could not be made."""
+    if path.exists():
+        raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced")
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    keys.save(aside)
+    try:
+        yield
+    except BaseException:
+        aside.unlink()
+        raise
+    aside.replace(path)

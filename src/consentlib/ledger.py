@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ from consentlib.errors import (
 )
 from consentlib.events import ALL, ConsentWithdrawn, Event, Evidence, ObjectionRaised, Scope
 from consentlib.fold import Fold
-from consentlib.keys import Keys
+from consentlib.keys import Keys, new_key_file
 from consentlib.log import Report, check_origin
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
@@ -108,7 +109,10 @@ class Ledger:
         origin = f"{chosen.controller}/consent" if origin is None else origin
         check_origin(origin)
         made = keys if isinstance(keys, Keys) else Keys.generate()
-        with _new_key_file(made, None if isinstance(keys, Keys) else _key_path(url, keys)):
+        path = None if isinstance(keys, Keys) else _key_path(url, keys)
+        if path is None and keys is None and not url.startswith("memory:"):
+            raise KeyFileError("expected a place for the keys, found none; pass `keys` or set CONSENTLIB_KEYS")
+        with new_key_file(made, path) if path is not None else nullcontext():
             store = create_store(url, {"format": FORMAT, "origin": origin, **made.checks()})
         ledger = cls(store, made, clock=clock, mode=mode)
         ledger.publish(chosen)
@@ -190,7 +194,7 @@ class Ledger:
         withdrawn = ConsentWithdrawn(address, uses=uses, controller=controller, limited=False, **common)
         alone = withdrawn.uses != ALL or controller is not None if limited is None else limited
         withdrawn = evolve(withdrawn, limited=bool(limited))
-        also = [] if alone else [ObjectionRaised(address, kind="direct_marketing", **common)]
+        also = [] if alone else [ObjectionRaised(address, **common)]
         return self.record_many([withdrawn, *also])[0]
 
     def publish(self, policy: Policy | str | os.PathLike[str]) -> Recorded:
@@ -267,7 +271,7 @@ class Ledger:
     def permits(
         self, rows: Iterable[_T], *, use: str, address: str | Callable[[_T], str] | None = None, **asked: Any
     ) -> PermitRun[_T]:
-        """The rows that may be sent to now, each recorded as sent before it is handed out, in small batches; `counts` afterwards."""
+        """The rows that may be sent to now, each on record as sent before it is drawn, in small batches; `counts` afterwards."""
         return PermitRun(self, rows, address, Asked.of(use, asked))
 
     # Looking.
@@ -301,7 +305,7 @@ class Ledger:
     def verify(self, *, progress: Callable[[int], None] | None = None) -> Report:
         """Verify chain and content of the whole log.
 
-        Raises `VerificationError` with the evidence, and marks the ledger unverified: nothing is allowed until it verifies again.
+        Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies again.
         """
         try:
             with self._store.read() as view:
@@ -531,26 +535,3 @@ def _key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
         return Path(os.environ["CONSENTLIB_KEYS"])
     scheme, _, rest = url.partition(":///")
     return Path(rest.partition("?")[0] + ".keys") if scheme == "sqlite" and rest else None
-
-
-class _new_key_file:  # a context manager used like a function
-    """Writes keys so that they are there before the ledger is, and gone again if it could not be made."""
-
-    def __init__(self, keys: Keys, path: Path | None) -> None:
-        self._keys = keys
-        self._path = path
-        self._aside = None if path is None else path.with_name(f"{path.name}.{os.getpid()}-{time.time_ns()}")
-
-    def __enter__(self) -> None:
-        if self._path is not None and self._aside is not None:
-            if self._path.exists():
-                raise KeyFileError(f"expected no file at `{self._path}`, found one; keys are never replaced")
-            self._keys.save(self._aside)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._path is not None and self._aside is not None:
-            try:
-                if kind is None:
-                    os.link(self._aside, self._path)
-            finally:
-                self._aside.unlink()

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 
 class ConsentlibError(Exception):
-    """Root of all errors of this library. `facts` become attributes, `note` is advice shown below the message."""
+    """Root of all errors of this library. `facts` become attributes, `note` is advice shown below the message.
+
+    `position` is the place (from 0) of the event that was refused, where several were handed in at once.
+    """
+
+    position: int | None = None
 
     def __init__(self, message: str, *, note: str | None = None, **facts: Any) -> None:
         super().__init__(message)

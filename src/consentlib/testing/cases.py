@@ -9,6 +9,7 @@ under the policy with the case's profile and parameters laid over it. Nothing is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 from attrs import frozen
@@ -17,13 +18,31 @@ from consentlib.addresses import normalise
 from consentlib.codec import read, read_time
 from consentlib.errors import ConsentlibError, FormatError, InputError
 from consentlib.facts import addresses_of, facts_of
-from consentlib.fold import Book, Fold, Known, about, refold
+from consentlib.fold import Book, Fold, Known, refold
 from consentlib.policy.model import Policy
 from consentlib.rules import Decision, Holdings, Message, Request, Texts, judge
 from consentlib.wire import read_event
 
-_CASE_KEYS: Final = frozenset(
-    {"id", "title", "events", "request", "expect", "profile", "policy_override", "system", "sources", "basis", "note", "group"}
+# Of each object in a case the fields that it must have, and those that it may have, with their types.
+_Fields = Mapping[str, type]
+_CASE: Final[tuple[_Fields, _Fields]] = (
+    {"id": str, "events": list, "request": dict, "expect": dict},
+    {"title": str, "profile": str, "policy_override": dict, "system": dict}
+    | {"sources": list, "basis": str, "note": str, "group": str},
+)
+_REQUEST: Final[tuple[_Fields, _Fields]] = (
+    {"use": str, "channel": str, "to": str, "at": str},
+    {"known_at": str, "controller": str, "order": str, "campaign": str, "data": list, "content": dict},
+)
+_EXPECT: Final[tuple[_Fields, _Fields]] = (
+    {"decision": str},
+    {"reason": str, "ground": str, "obligations_include": list},
+)
+_SYSTEM: Final[tuple[_Fields, _Fields]] = ({}, {"ledger_verified": bool, "ledger_available": bool, "policy_valid": bool})
+_CONTENT: Final[tuple[_Fields, _Fields]] = (
+    {},
+    dict.fromkeys(("marketing", "unsubscribe", "sender_identified", "own_products", "branded", "tracking"), bool)
+    | dict.fromkeys(("product_category", "partner", "processor", "kind"), str),
 )
 
 
@@ -43,13 +62,36 @@ def read_cases(data: bytes) -> list[dict[str, Any]]:
     cases = found.get("cases") if isinstance(found, dict) else None
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise FormatError("expected an object with a list of objects in `cases`, found something else")
-    for case in cases:
-        missing = {"id", "events", "request", "expect"} - case.keys()
-        extra = case.keys() - _CASE_KEYS
-        if missing or extra:
-            name = sorted(missing or extra)[0]
-            raise InputError(f"case `{case.get('id', '?')}`: {'expected' if missing else 'found an unknown'} `{name}`")
+    for place, case in enumerate(cases):
+        named = f"case `{case['id']}`" if type(case.get("id")) is str else f"case at place {place}"
+        _refuse_other_fields(case, _CASE, named)
+        for event in case["events"]:
+            if type(event) is not dict:
+                raise InputError(f"{named}: expected objects in `events`, found `{type(event).__name__}`")
+        _refuse_other_fields(case["request"], _REQUEST, f"{named}, `request`")
+        _refuse_other_fields(case["request"].get("content", {}), _CONTENT, f"{named}, `content`")
+        _refuse_other_fields(case["expect"], _EXPECT, f"{named}, `expect`")
+        _refuse_other_fields(case.get("system", {}), _SYSTEM, f"{named}, `system`")
+        for listed in (case["request"].get("data", ()), case["expect"].get("obligations_include", ())):
+            if not all(type(one) is str for one in listed):
+                raise InputError(f"{named}: expected lists of names in `data` and `obligations_include`, found something else")
     return cases
+
+
+def _refuse_other_fields(found: Mapping[str, Any], form: tuple[_Fields, _Fields], where: str) -> None:
+    """Raise unless an object has the fields of a form, in the types stated: what is mistyped would test nothing."""
+    required, optional = form
+    for name, value in found.items():
+        wanted = required.get(name) or optional.get(name)
+        if wanted is None:
+            near = get_close_matches(name, [*required, *optional], n=1)
+            raise InputError(
+                f"{where}: expected a known field, found another" + (f"; did you mean `{near[0]}`?" if near else "")
+            )
+        if type(value) is not wanted:
+            raise InputError(f"{where}: expected `{wanted.__name__}` in `{name}`, found `{type(value).__name__}`")
+    for name in required.keys() - found.keys():
+        raise InputError(f"{where}: expected `{name}`, found none")
 
 
 def run_cases(policy: Policy, cases: Iterable[Mapping[str, Any]]) -> Iterator[CaseResult]:
@@ -66,6 +108,11 @@ def run_cases(policy: Policy, cases: Iterable[Mapping[str, Any]]) -> Iterator[Ca
 
 def decide_case(policy: Policy, case: Mapping[str, Any]) -> Decision:
     """The decision a case leads to."""
+    return judge(*judged(policy, case))
+
+
+def judged(policy: Policy, case: Mapping[str, Any]) -> tuple[Policy | None, Texts, Holdings | None, Request]:
+    """What the rules are given to judge a case: policy, texts, what is held, and the request."""
     policy = policy.overlay(case.get("profile"), case.get("policy_override", {}))
     asked, system = case["request"], case.get("system", {})
     request = _request(policy, asked)
@@ -75,14 +122,14 @@ def decide_case(policy: Policy, case: Mapping[str, Any]) -> Decision:
     if system.get("ledger_available", True):
         known_at = request.at if request.known_at is None else request.known_at
         ledger = CaseLedger(policy)
-        for event in case["events"]:
+        for event in sorted(case["events"], key=_recorded):
             ledger.add(event)
         for entry in ledger.known(known_at):
-            if entry.kind == "text.published" and entry.facts["occurred_at"] <= (request.at or 0):
+            if entry.kind == "text.published":
                 texts.add_published(entry.facts, entry.time)
         held = ledger.holdings(request.address or "", known_at, request.at)
         held = held._replace(verified=system.get("ledger_verified", True))
-    return judge(policy if system.get("policy_valid", True) else None, texts, held, request)
+    return policy if system.get("policy_valid", True) else None, texts, held, request
 
 
 class CaseLedger:
@@ -96,7 +143,8 @@ class CaseLedger:
     def add(self, found: Mapping[str, Any]) -> None:
         """Add an event in its JSON form."""
         fields = dict(found)
-        recorded = read_time(fields.pop("recorded_at", fields.get("occurred_at")))
+        recorded = _recorded(fields)
+        fields.pop("recorded_at", None)
         proof = fields.pop("proof", False)
         if proof and "evidence" not in fields:
             fields["evidence"] = {"reference": "case file"}
@@ -118,16 +166,16 @@ class CaseLedger:
 
     def holdings(self, address: str, known_at: int | None, at: int | None) -> Holdings:
         """What would be known about an address."""
-        entries = self.known(known_at)
-        book = refold(entries, until=at)
-        named = {one for entry in entries for one in about(entry.facts)}
-        lives = [life for _, life in self._lives.get(address, ()) if life in named]
+        book = refold(self.known(known_at), until=at)
+        begun = [life for since, life in self._lives.get(address, ()) if since <= (at or 0)]
+        lives = [life for life in begun if life in book.folds]
         if not lives:
             return Holdings(None)
         own, others = closure(book, lives)
-        reached = {lives[-1], *others}
-        orders = tuple(order for (owner, _), order in book.orders.items() if owner in reached)
-        return Holdings(own, tuple(book.folds[one] for one in others), orders)
+        orders, elsewhere = (
+            tuple(order for (owner, _), order in book.orders.items() if owner in owners) for owners in (lives[-1:], others)
+        )
+        return Holdings(own, tuple(book.folds[one] for one in others), orders, elsewhere=elsewhere)
 
     def _id(self, address: str, said: int) -> str:
         lives = self._lives.setdefault(address, [(0, f"{address}/0")])
@@ -141,7 +189,7 @@ class CaseLedger:
 
 def closure(book: Book, lives: list[str]) -> tuple[Fold, list[str]]:
     """The fold of the newest life, and the ids of all that belongs to the same person: linked addresses, erased lives."""
-    own = book.folds.get(lives[-1], Fold())
+    own = book.folds[lives[-1]]
     reached = [lives[-1]]
     reached += [life for life in lives[:-1] if life in book.folds and book.folds[life].erased is not None]
     for one in reached:
@@ -149,10 +197,11 @@ def closure(book: Book, lives: list[str]) -> tuple[Fold, list[str]]:
     return own, [one for one in reached[1:] if one in book.folds]
 
 
+def _recorded(event: Mapping[str, Any]) -> int:
+    return read_time(event.get("recorded_at", event.get("occurred_at")))
+
+
 def _request(policy: Policy, asked: Mapping[str, Any]) -> Request:
-    known = {"use", "channel", "to", "controller", "at", "known_at", "order", "campaign", "data", "content"}
-    if asked.keys() - known:
-        raise InputError(f"expected a known field of a request, found `{sorted(asked.keys() - known)[0]}`")
     return Request(
         asked["use"],
         asked["channel"],

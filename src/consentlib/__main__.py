@@ -1,0 +1,5 @@
+"""`python -m consentlib`: the command line."""
+
+from consentlib.cli import main
+
+main()

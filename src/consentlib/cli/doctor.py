@@ -1,0 +1,127 @@
+"""`consentlib doctor`: what could harm a ledger and can be seen from outside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+
+from consentlib.cli.output import DENIED, as_json, bad, good, log_size, plural, say_json, say_table
+from consentlib.codec import show_time
+from consentlib.errors import LedgerError
+from consentlib.keys import key_path
+from consentlib.ledger import Ledger
+from consentlib.policy import Policy
+from consentlib.store import Store, open_store
+
+_MARKS: Final[dict[str, Callable[[str], str]]] = {"ok": good, "warning": str, "problem": bad}
+
+
+class Finding(NamedTuple):
+    """`state` is `ok`, `warning` or `problem`."""
+
+    check: str
+    state: str
+    detail: str
+
+
+@click.command(short_help="Look a ledger over.")
+@click.argument("url")
+@click.option("--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger.")
+@as_json
+def doctor(url: str, keys: str | None, json_: bool) -> None:
+    """Look a ledger over: store, guards, keys, clock, policy, erased bytes. Exit 1 if something is wrong.
+
+    Does not read the log: that is `verify`. Bytes of erased parts that a reader kept in a file are purged on the way.
+    """
+    with Ledger.open(url, keys=keys) as ledger:
+        chosen = ledger.policy
+    store = open_store(url)
+    try:
+        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *_policy(chosen), *_purge(store)]
+    finally:
+        store.close()
+    problems = sum(one.state == "problem" for one in found)
+    if json_:
+        say_json({"healthy": not problems, "entries": log_size(url), "checks": [one._asdict() for one in found]})
+    else:
+        say_table([(_MARKS[one.state](one.state), one.check, one.detail) for one in found])
+        click.echo(bad(plural(problems, "problem")) if problems else good("healthy"))
+    click.get_current_context().exit(DENIED if problems else 0)
+
+
+def _store(store: Store) -> Iterator[Finding]:
+    health: dict[str, Any] | None = store.health() if hasattr(store, "health") else None
+    if health is None:
+        yield Finding("store", "warning", "says nothing about its health")
+        return
+    for name, meaning in (("missing_guards", "append-only guards"), ("wrong_pragmas", "settings of the connection")):
+        wrong = health.get(name, [])
+        detail = f"missing or altered: {', '.join(wrong)}" if wrong else "in place"
+        yield Finding(meaning, "problem" if wrong else "ok", detail)
+    if "journal_mode" in health:
+        good_mode = health["journal_mode"] == "wal"
+        yield Finding("journal", "ok" if good_mode else "problem", f"mode `{health['journal_mode']}`, expected `wal`")
+    if "mode" in health:
+        loose = health["mode"] & 0o077
+        detail = f"mode {health['mode']:04o}" + (": other users of this machine can reach it" if loose else "")
+        yield Finding("database file", "warning" if loose else "ok", detail)
+    if "sqlite_version" in health:
+        racy = health.get("wal_reset_race", False)
+        why = ", before 3.51.3: in rare cases it corrupts a database when the WAL restarts" if racy else ""
+        yield Finding("SQLite", "warning" if racy else "ok", health["sqlite_version"] + why)
+
+
+def _head(store: Store, policy: Policy | None) -> Iterator[Finding]:
+    with store.read() as view:
+        head = view.head()
+    if head.unverified is None:
+        yield Finding("log", "ok", f"{plural(head.size, 'entry', 'entries')}, not marked as unverified")
+    else:
+        yield Finding("log", "problem", f"did not verify, so nothing is allowed: {head.unverified}")
+    ahead = head.time - time.time_ns() // 1_000_000
+    skew = policy.parameters.clock_skew_seconds * 1000 if policy is not None else 0
+    if ahead <= 0:
+        yield Finding("clock", "ok", f"newest entry recorded {show_time(head.time)}" if head.size else "no entry yet")
+    else:
+        state = "problem" if ahead > skew else "warning"
+        yield Finding("clock", state, f"{ahead / 1000:.0f} s behind the newest entry; {skew // 1000} s are tolerated")
+
+
+def _keys(path: Path | None) -> Iterator[Finding]:
+    if path is None:
+        return
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding("key file", "problem", f"mode {mode:04o}: other users of this machine can reach it; expected 0600")
+    else:
+        yield Finding("key file", "ok", f"mode {mode:04o}, keys match the ledger")
+    if os.environ.get("CONSENTLIB_KEYS") and path != Path(os.environ["CONSENTLIB_KEYS"]):
+        yield Finding("CONSENTLIB_KEYS", "warning", "names another key file than the one used")
+
+
+def _policy(policy: Policy | None) -> Iterator[Finding]:
+    from consentlib.policy.lint import lint
+
+    if policy is None:
+        yield Finding("policy", "problem", "none in force, so nothing is allowed")
+        return
+    findings = lint(policy)
+    errors = [one for one in findings if one.severity == "error"]
+    detail = f"`{policy.id}` version {policy.version}: {plural(len(errors), 'error')}, "
+    detail += plural(len(findings) - len(errors), "warning")
+    yield Finding("policy", "problem" if errors else "ok", "; ".join([detail, *(one.key for one in errors[:3])]))
+
+
+def _purge(store: Store) -> Iterator[Finding]:
+    try:
+        clean = store.purge()
+    except LedgerError as error:
+        yield Finding("erased bytes", "problem", f"the store can't be written: {error}")
+        return
+    detail = "none wait in a file" if clean else "a reader keeps the store from letting go of them: close it, ask again"
+    yield Finding("erased bytes", "ok" if clean else "problem", detail)

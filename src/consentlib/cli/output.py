@@ -1,0 +1,152 @@
+"""What all commands share: exit codes, one-line errors, JSON, tables, progress bars, the options of a ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from consentlib.errors import ConsentlibError, InputError, VerificationError
+from consentlib.ledger import Ledger
+from consentlib.store import open_store
+
+DENIED: Final = 1
+USAGE: Final = 2
+LEDGER: Final = 3
+UNSIGNED: Final = 10
+INVALID: Final = 40
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "json_", is_flag=True, help="Answer in JSON on standard output.")
+_URL = click.argument("url")
+_KEYS = click.option("--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger.")
+_MODE = click.option(
+    "--mode",
+    type=click.Choice(["enforce", "warn", "observe"]),
+    default="enforce",
+    show_default=True,
+    help="Whether denials that are not absolute are let through.",
+)
+
+
+def on_ledger(function: _F) -> _F:
+    """The argument and options of every command on a ledger: URL, --keys, --mode, --json."""
+    return _URL(_KEYS(_MODE(as_json(function))))
+
+
+def open_ledger(url: str, keys: str | None, mode: Any) -> Ledger:
+    """The ledger that the options name."""
+    return Ledger.open(url, keys=keys, mode=mode)
+
+
+def log_size(url: str) -> int:
+    """How many entries a ledger has, for the length of a progress bar."""
+    store = open_store(url)
+    try:
+        with store.read() as view:
+            return view.head().size
+    finally:
+        store.close()
+
+
+class Failure(click.ClickException):
+    """An error with its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def fail(message: str, code: int = USAGE) -> NoReturn:
+    """End the command with one line on standard error."""
+    raise Failure(message, code)
+
+
+def exit_code(error: ConsentlibError) -> int:
+    """The exit code an error leads to."""
+    if isinstance(error, VerificationError):
+        return INVALID
+    return USAGE if isinstance(error, InputError) else LEDGER
+
+
+def one_line(error: BaseException) -> str:
+    """An error and its advice in one line."""
+    return "; ".join(" ".join(str(part).split()) for part in (error, *getattr(error, "__notes__", ())))
+
+
+def say_json(value: Any) -> None:
+    """One JSON text on a line of standard output, in ASCII."""
+    click.echo(json.dumps(value))
+
+
+def note(text: str) -> None:
+    """A remark on standard error, where it never mixes with what a program reads."""
+    click.echo(text, err=True)
+
+
+def good(text: str) -> str:
+    """In green, on a terminal."""
+    return click.style(text, fg="green")
+
+
+def bad(text: str) -> str:
+    """In red, on a terminal."""
+    return click.style(text, fg="red")
+
+
+def heading(text: str) -> str:
+    """In bold, on a terminal."""
+    return click.style(text, bold=True)
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """`1 entry`, `1,200 entries`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def say_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows with columns of one width; the last one is as wide as it is."""
+    widths = [max(len(click.unstyle(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo("  ".join([*padded, row[-1]]).rstrip())
+
+
+@contextmanager
+def progress(label: str, length: Callable[[], int] | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, drawn only on a terminal. Gives a function that takes how many are done by now.
+
+    `length` gives the number to reach, asked for only where a bar is drawn; None: unknown.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    steps: Iterable[int] | None = count() if length is None else None
+    bar: Any = click.progressbar(
+        steps, length=length() if length is not None else None, label=label, show_pos=True, file=sys.stderr
+    )
+    with bar:
+        yield lambda done: bar.update(done - bar.pos)
+
+
+def read_bytes(file: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`. One clear line where that can't be read."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        fail(f"expected a readable file, found: {(getattr(error, 'strerror', None) or 'no such name').lower()}")
+
+
+def lines_of(file: str) -> list[bytes]:
+    """The lines of a file or of standard input, without line ends and byte-order mark; UTF-16 is read too."""
+    data = read_bytes(file)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", "backslashreplace").encode("utf-8", "backslashreplace")
+    return [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]

@@ -1,0 +1,102 @@
+"""`consentlib doctor`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from cli_words import SEND, Run
+from click.testing import Result
+
+from consentlib import Ledger
+from consentlib.events import OrderPlaced
+from consentlib.policy import starter
+
+
+def sick(result: Result) -> list[str]:
+    """The checks that found a problem."""
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["healthy"] is False
+    return [one["check"] for one in told["checks"] if one["state"] == "problem"]
+
+
+def test_a_fresh_ledger_is_healthy(run: Run, url: str) -> None:
+    """Exit 0, every check is listed, and the version of SQLite is told."""
+    result = run("doctor", url, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["healthy"], told["entries"]) == (0, True, 1)
+    assert {"append-only guards", "key file", "clock", "log", "policy", "erased bytes", "SQLite"} <= {
+        one["check"] for one in told["checks"]
+    }
+    assert run("doctor", url).stdout.endswith("healthy\n")
+
+
+def test_a_missing_guard_is_found(run: Run, url: str) -> None:
+    """A dropped trigger is a problem, by name."""
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as found:
+        found.execute("DROP TRIGGER consentlib_guard_entry_delete")
+    found.close()
+    assert sick(run("doctor", url, "--json")) == ["append-only guards"]
+
+
+def test_a_key_file_open_to_others_is_found(run: Run, url: str, tmp_path: Path) -> None:
+    """Keys must be their owner's alone."""
+    (tmp_path / "shop.db.keys").chmod(0o644)
+    assert sick(run("doctor", url, "--json")) == ["key file"]
+
+
+def test_a_clock_behind_the_log_is_found(run: Run, url: str) -> None:
+    """An entry from the future means that a clock was wrong."""
+    with Ledger.open(url, clock=lambda: time.time_ns() // 1_000_000 + 86_400_000) as ledger:
+        ledger.record(OrderPlaced("anna@example.dk", order="o1"))
+    assert sick(run("doctor", url, "--json")) == ["clock"]
+
+
+def test_a_log_that_did_not_verify_is_found(run: Run, url: str) -> None:
+    """The stored mark is told."""
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as found:
+        found.execute("UPDATE consentlib_head SET unverified = 'for a test'")
+    found.close()
+    assert sick(run("doctor", url, "--json")) == ["log"]
+    assert run("check", url, "anna@example.dk", *SEND).stdout.startswith("denied: ledger_unverified")
+
+
+def test_a_policy_with_errors_is_found(run: Run, url: str, tmp_path: Path) -> None:
+    """Lints of the policy in force count."""
+    path = tmp_path / "bad.toml"
+    path.write_text(starter().replace("prechecked = false", "prechecked = true", 1), encoding="utf-8")
+    assert run("publish", url, path).stderr == "the policy has 1 error: see `consentlib policy check`\n"
+    assert sick(run("doctor", url, "--json")) == ["policy"]
+
+
+def test_erased_bytes_that_a_reader_keeps_are_found(run: Run, url: str) -> None:
+    """While a reader holds the file, erased bytes may wait in it."""
+    with Ledger.open(url) as ledger:
+        ledger.record(OrderPlaced("anna@example.dk", order="o1"))
+        reader = sqlite3.connect(url.removeprefix("sqlite:///"))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM consentlib_entries").fetchall()
+        ledger.record(OrderPlaced("anna@example.dk", order="o2"))
+        assert sick(run("doctor", url, "--json")) == ["erased bytes"]
+        reader.close()
+    assert run("doctor", url).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["missing", "foreign", "text"])
+def test_what_is_no_ledger_is_one_line(run: Run, tmp_path: Path, kind: str) -> None:
+    """No file, another database, no database: exit 3."""
+    path = tmp_path / "x.db"
+    if kind == "foreign":
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE shop (id)")
+        other.commit()
+        other.close()
+    elif kind == "text":
+        path.write_text("no database " * 100)
+    result = run("doctor", f"sqlite:///{path}")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("consentlib: expected a ledger in")

@@ -1,0 +1,321 @@
+"""Commands that change or prove a ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_words import CONFIRMED, ORDERED, SIGNED_UP, STOPPED, Run, reason
+
+from consentlib.policy import starter
+
+Lines = Callable[..., Path]
+
+
+def entries(url: str) -> int:
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as found:
+        return int(found.execute("SELECT size FROM consentlib_head").fetchone()[0])
+
+
+# init and publish
+
+
+def test_init_makes_a_ledger_and_its_keys(run: Run, tmp_path: Path, policy: Path) -> None:
+    """`init` begins a ledger with the policy as its first entry and keys of mode 0600 where asked."""
+    url, keys = f"sqlite:///{tmp_path / 'new.db'}", tmp_path / "secret"
+    result = run("init", url, "--policy", policy, "--origin", "shop.example/log", "--keys", keys, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["origin"], told["policy"]["id"]) == (0, "shop.example/log", "littlesteps")
+    assert keys.stat().st_mode & 0o777 == 0o600
+    assert entries(url) == 1
+    assert run("history", url, "anna@example.dk", "--keys", keys).exit_code == 0
+
+
+def test_init_touches_no_ledger_that_is_there(run: Run, url: str, policy: Path, tmp_path: Path) -> None:
+    """A second `init` is refused and changes neither ledger nor keys."""
+    keys = (tmp_path / "shop.db.keys").read_bytes()
+    result = run("init", url, "--policy", policy)
+    assert result.exit_code == 3
+    assert (tmp_path / "shop.db.keys").read_bytes() == keys
+    assert entries(url) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[policy]\nid = 3", "not toml", '[policy]\nid = "x"\nverison = "1"'])
+def test_init_with_an_unusable_policy_makes_nothing(run: Run, tmp_path: Path, text: str) -> None:
+    """A policy that can't be read: exit 2, one line that names the file, no database and no keys."""
+    policy = tmp_path / "bad.toml"
+    policy.write_text(text)
+    result = run("init", f"sqlite:///{tmp_path / 'new.db'}", "--policy", policy)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"consentlib: {policy}: expected")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+def test_a_mistyped_key_of_a_policy_gets_the_near_name(run: Run, tmp_path: Path) -> None:
+    """A key that is nearly right is answered with the right one."""
+    policy = tmp_path / "bad.toml"
+    policy.write_text(starter().replace("passivity_days =", "pasivity_days ="), encoding="utf-8")
+    assert "`passivity_days`" in run("policy", "check", policy).stderr
+
+
+def test_publish_puts_a_new_policy_in_force(run: Run, url: str, tmp_path: Path) -> None:
+    """`publish` appends the policy, and decisions name its version."""
+    newer = tmp_path / "newer.toml"
+    newer.write_text(starter().replace('version = "3"', 'version = "4"', 1), encoding="utf-8")
+    assert json.loads(run("publish", url, newer, "--json").stdout)["entry"] == 1
+    told = json.loads(run("check", url, "anna@example.dk", "--use", "newsletter", "--json").stdout)
+    assert told["policy"]["version"] == "4"
+
+
+# record
+
+
+def test_record_takes_json_lines_from_a_file_and_from_standard_input(run: Run, url: str, lines: Lines) -> None:
+    """Events go in, in order; blank lines are skipped; a consent recorded so is one."""
+    result = run("record", url, lines(SIGNED_UP, "", CONFIRMED), "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"events": 2, "entries": [1, 2]})
+    assert reason(run, url, "anna@example.dk") == "consent_valid"
+    assert run("record", url, "-", input=json.dumps(ORDERED)).stdout == "1 event recorded\n"
+    assert entries(url) == 4
+
+
+BAD_LINES = {
+    "no JSON": "anna@example.dk",
+    "no object": "[1]",
+    "unknown kind": {"type": "consent.givn", "subject": "anna@example.dk"},
+    "unknown field": {**ORDERED, "colour": "red"},
+    "text for a flag": {**ORDERED, "optout_offered": "false"},
+    "number for text": {**ORDERED, "order": 5},
+    "naive time": {**ORDERED, "occurred_at": "2026-09-01T10:00:00"},
+    "absurd time": {**ORDERED, "occurred_at": "2026-13-41T10:00:00Z"},
+    "malformed address": {**ORDERED, "subject": "anna at example"},
+    "unknown use": {"type": "consent.given", "subject": "anna@example.dk", "uses": ["dancing"], "form": "footer"},
+    "unknown form": {"type": "consent.given", "subject": "anna@example.dk", "form": "nowhere"},
+    "confirmation of nothing": {"type": "consent.confirmed", "subject": "anna@example.dk", "ref": "none"},
+    "duplicate key": '{"type":"order.placed","subject":"anna@example.dk","order":"o1","order":"o2"}',
+    "NaN": '{"type":"order.placed","subject":"anna@example.dk","order":NaN}',
+    "lone surrogate": '{"type":"order.placed","subject":"\\ud800@example.dk","order":"o1"}',
+    "too long": {**ORDERED, "order": "x" * 100_000},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_stores_nothing_but_the_stops(run: Run, url: str, lines: Lines, bad: object) -> None:
+    """One line says line number, expected and found; good events are not stored, stops before and after are."""
+    last = {**STOPPED, "subject": "carl@example.dk"}
+    result = run("record", url, lines(SIGNED_UP, STOPPED, bad, CONFIRMED, last))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("consentlib: line 3: expected")
+    assert result.stderr.endswith("; nothing of the file was stored but its 2 stops\n")
+    assert result.stderr.count("\n") == 1
+    assert "anna" not in result.stderr
+    assert entries(url) == 3
+    assert "consent.withdrawn" in run("history", url, "bo@example.dk").stdout
+    assert reason(run, url, "anna@example.dk") == "unknown_subject"
+
+
+def test_of_several_bad_lines_the_first_is_named(run: Run, url: str, lines: Lines) -> None:
+    """The line to look at first is the first one."""
+    assert run("record", url, lines(ORDERED, "no", "neither")).stderr.startswith("consentlib: line 2: ")
+
+
+def test_a_stop_is_kept_whatever_its_line_looks_like(run: Run, url: str, lines: Lines) -> None:
+    """A withdrawal with unknown fields, bad times and no address is recorded."""
+    odd = {"type": "consent.withdrawn", "subject": "anna..b@docomo.ne.jp", "occurred_at": "soon", "colour": 3}
+    assert run("record", url, lines(odd, '{"type":"objection.raised","subject":NaN}')).exit_code == 0
+    assert "consent.withdrawn" in run("history", url, "anna..b@docomo.ne.jp").stdout
+
+
+def test_a_batch_that_was_committed_stays_and_is_said(run: Run, url: str, lines: Lines) -> None:
+    """With `--batch` an error tells what was stored before it."""
+    bad = {"type": "consent.confirmed", "subject": "anna@example.dk", "ref": "none"}
+    result = run("record", url, lines(ORDERED, SIGNED_UP, CONFIRMED, bad, STOPPED), "--batch", "2")
+    assert "line 4: " in result.stderr
+    assert "the 2 events before were stored, nothing else but its 1 stop" in result.stderr
+    assert entries(url) == 4
+
+
+def test_a_file_too_large_for_the_disk_leaves_its_stops(
+    run: Run, url: str, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store gives up on a whole file: exit 3, no line is blamed, and its stops, which fit, are stored."""
+    connect = sqlite3.connect
+
+    def small(*args: Any, **more: Any) -> sqlite3.Connection:
+        found = connect(*args, **more)
+        pages = found.execute("PRAGMA page_count").fetchone()[0]
+        found.execute(f"PRAGMA max_page_count = {pages + 20}")
+        return found
+
+    path = lines(*({**ORDERED, "order": f"o{number}"} for number in range(2_000)), STOPPED)
+    monkeypatch.setattr(sqlite3, "connect", small)
+    result = run("record", url, path)
+    monkeypatch.undo()
+    assert result.exit_code == 3
+    assert "SQLITE_FULL" in result.stderr
+    assert result.stderr.endswith("; nothing of the file was stored but its 1 stop\n")
+    assert "line" not in result.stderr
+    assert entries(url) == 2
+
+
+def test_an_event_id_with_other_content_is_refused_with_its_line(run: Run, url: str, lines: Lines) -> None:
+    """A conflict is the ledger's no: exit 3, with the line; the same content again is no conflict."""
+    first = {**ORDERED, "event_id": "e1"}
+    assert run("record", url, lines(first)).exit_code == 0
+    assert run("record", url, lines(first)).exit_code == 0
+    result = run("record", url, lines(SIGNED_UP, {**first, "order": "o2"}))
+    assert (result.exit_code, result.stderr[:20]) == (3, "consentlib: line 2: ")
+    assert entries(url) == 2
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", ".", "x" * 5_000])
+def test_a_file_that_is_none_is_one_line(run: Run, url: str, tmp_path: Path, name: str) -> None:
+    """A missing file, a folder or an impossible name: exit 2 and what was found."""
+    result = run("record", url, tmp_path / name)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("consentlib: expected a readable file, found: ")
+
+
+# stop
+
+
+def test_stop_takes_one_address(run: Run, url: str, lines: Lines) -> None:
+    """A stop by hand ends the newsletter."""
+    run("record", url, lines(SIGNED_UP, CONFIRMED))
+    assert run("stop", url, "ANNA@example.dk").stdout == "1 stop recorded\n"
+    assert reason(run, url, "anna@example.dk") == "objection_direct_marketing"
+
+
+def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path) -> None:
+    """Tables, quotes, other encodings, empty lines and nonsense: every person is stopped, nothing is an error."""
+    listed = tmp_path / "stops.csv"
+    listed.write_bytes(
+        b"\xef\xbb\xbfEmail Address,First Name\r\n"
+        b"anna@example.dk,Anna\r\n\r\n"
+        b'"bo@example.dk";"Bo"\r\n'
+        b"post:Strandvejen 1, 8000 Aarhus\r\n"
+        b"anna..b@docomo.ne.jp,Anna\r\n"
+        b"s\xf8ren@example.dk\r\n"
+        b"+45 12 34 56 78\r\n"
+        b"\x00\xff\r\n"
+    )
+    result = run("stop", url, listed, "--json")
+    assert result.exit_code == 0
+    for address in (
+        "anna@example.dk",
+        "bo@example.dk",
+        "post:Strandvejen 1, 8000 Aarhus",
+        "anna..b@docomo.ne.jp",
+        "søren@example.dk",
+        "+4512345678",
+    ):
+        assert "consent.withdrawn" in run("history", url, address).stdout, address
+    assert json.loads(result.stdout) == {"stops": 10, "unreadable": 5}
+
+
+@pytest.mark.parametrize("odd", ["", "-anna@example.dk", "nobody at all", "x" * 5_000, "æ\u0301@@", "missing/list.csv"])
+def test_an_odd_address_is_stopped_and_remarked(run: Run, url: str, odd: str) -> None:
+    """What is no address is kept word for word; the answer does not repeat it."""
+    result = run("stop", url, odd)
+    assert result.exit_code == 0
+    assert result.stdout == "1 stop recorded\n"
+    assert ("kept word for word" in result.stderr) is (odd != "-anna@example.dk")
+    assert "consent.withdrawn" in run("history", url, *(("--", odd) if odd.startswith("-") else (odd,))).stdout
+
+
+def test_a_list_named_like_an_address_is_both(run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose name reads as an address: its lines are stopped, and the address too."""
+    monkeypatch.chdir(tmp_path)
+    Path("list@shop.example").write_text("anna@example.dk\n")
+    assert run("stop", url, "list@shop.example").stdout == "2 stops recorded\n"
+    Path("bo@shop.example").mkdir()
+    assert run("stop", url, "bo@shop.example").stdout == "1 stop recorded\n"
+    assert run("stop", url, ".").exit_code == 2
+
+
+# erase, export, verify
+
+
+def test_erase_tells_what_went_and_what_stays(run: Run, url: str, lines: Lines) -> None:
+    """An erased person is denied for good, what the law keeps stays, and the ledger verifies."""
+    run("record", url, lines(SIGNED_UP, CONFIRMED, ORDERED))
+    told = json.loads(run("erase", url, "anna@example.dk", "--reason", "art17", "--by", "dpo", "--json").stdout)
+    assert told["entry"] == 4
+    assert told["pending"] is False
+    assert reason(run, url, "anna@example.dk") == "erased"
+    assert run("verify", url).exit_code == 10
+    again = run("erase", url, "nobody@example.dk", "--reason", "art17", "--by", "dpo")
+    assert again.stdout == "nothing to erase about this address\n"
+
+
+def test_export_and_verify(run: Run, url: str, lines: Lines, tmp_path: Path) -> None:
+    """An export verifies, is never silently replaced, and exit 10 says that nobody signed it."""
+    run("record", url, lines(SIGNED_UP, STOPPED))
+    audit = tmp_path / "audit.zip"
+    assert json.loads(run("export", url, audit, "--json").stdout) == {"file": str(audit), "entries": 3, "signed": False}
+    assert run("export", url, audit).exit_code == 2
+    assert run("export", url, audit, "--force").exit_code == 0
+    assert run("export", url, tmp_path).exit_code == 2
+    for source in (audit, url):
+        result = run("verify", source, "--json")
+        told = json.loads(result.stdout)
+        assert (result.exit_code, told["verified"], told["signed"], told["size"]) == (10, True, False, 3)
+        assert told["entries_by_kind"]["consent.given"] == 1
+    assert "not checked" in run("verify", audit).stdout
+    assert run("verify", audit, "--origin", "littlesteps/consent").exit_code == 10
+    assert run("verify", audit, "--origin", "another/log").exit_code == 40
+
+
+def test_a_changed_export_is_invalid(run: Run, url: str, lines: Lines, tmp_path: Path) -> None:
+    """A line that was taken out, or a file that is no export: exit 40, level and entry."""
+    run("record", url, lines(SIGNED_UP, STOPPED))
+    audit, forged = tmp_path / "audit.zip", tmp_path / "forged.zip"
+    run("export", url, audit)
+    with zipfile.ZipFile(audit) as old, zipfile.ZipFile(forged, "w") as new:
+        kept = old.read("log.ndjson").splitlines(keepends=True)
+        new.writestr("log.ndjson", b"".join(kept[:1] + kept[2:]))
+    result = run("verify", forged, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["verified"], told["level"], told["index"]) == (40, False, "chain", 1)
+    assert result.stderr.startswith("consentlib: invalid at level chain: expected entry `1`")
+    forged.write_text("no zip")
+    assert run("verify", forged).exit_code == 40
+
+
+@pytest.mark.parametrize("name", ["missing.zip", "."])
+def test_verify_of_what_can_not_be_read_is_a_usage_error(run: Run, tmp_path: Path, name: str) -> None:
+    """A mistyped file name is not a forgery: exit 2."""
+    assert run("verify", tmp_path / name).exit_code == 2
+
+
+def test_a_changed_database_is_invalid_and_allows_nothing(run: Run, url: str, lines: Lines) -> None:
+    """A row changed behind the guards: verify exits 40, and no check allows any more; a stop is still taken."""
+    run("record", url, lines(SIGNED_UP, CONFIRMED))
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as found:
+        for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            found.execute(f"DROP TRIGGER {name}")
+        found.execute("UPDATE consentlib_parts SET data = replace(data, 'footer', 'header') WHERE idx = 1")
+    found.close()
+    result = run("verify", url)
+    assert result.exit_code == 40
+    assert "level content" in result.stderr
+    assert reason(run, url, "anna@example.dk") == "ledger_unverified"
+    assert run("record", url, lines(ORDERED)).exit_code == 3
+    assert run("stop", url, "anna@example.dk").exit_code == 0
+
+
+def test_wrong_keys_are_refused(run: Run, url: str, tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another ledger's key file, by option or by CONSENTLIB_KEYS: exit 3."""
+    run("init", f"sqlite:///{tmp_path / 'other.db'}", "--policy", policy)
+    other = str(tmp_path / "other.db.keys")
+    assert run("history", url, "anna@example.dk", "--keys", other).exit_code == 3
+    monkeypatch.setenv("CONSENTLIB_KEYS", other)
+    result = run("history", url, "anna@example.dk")
+    assert result.exit_code == 3
+    assert "key of this ledger, found another" in result.stderr

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder"}
-SERVICES = {"privacy", "audit"}
+SERVICES = {"privacy", "audit", "history"}
 HALL = {"ledger", "permits", "asking"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]

@@ -1,7 +1,8 @@
 """Seventy thousand real orders: who may still be written to, for what, and why not.
 
-Reads `CDNOW_master.txt` (customer, YYYYMMDD, number of CDs, dollars; B. Hardie and P. Fader), shifts the dates so that the newest
-order came yesterday, records every order as placed and, three days later, delivered, and asks four questions of every customer.
+Reads `CDNOW_master.txt` (customer, YYYYMMDD, number of CDs, dollars; B. Hardie and P. Fader), shifts the dates so that the
+newest order came yesterday, records every order as placed and, three days later, delivered, and asks four questions of
+every customer.
 
 Run it: python cdnow.py PATH/CDNOW_master.txt [--customers N] [--ledger FOLDER]
 """

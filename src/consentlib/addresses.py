@@ -51,6 +51,7 @@ _LOCAL: Final = re.compile(rf"{_WORD}(?:\.{_WORD})*").fullmatch
 _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}").fullmatch
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _UNREAD_PREFIXES: Final = re.compile(r"(?:\s*(?:email|phone|verbatim)\s*:)+").match
+_ENCLOSED: Final = re.compile(r"<([^<>]*)>|mailto:([^\s<>]*)").findall
 _DIGEST: Final = re.compile(r"verbatim-sha256:[0-9a-f]{64}").fullmatch
 
 
@@ -146,10 +147,11 @@ def stop_key(text: object) -> str:
 
     The result of `normalise` where that accepts the text, else `verbatim:` and the text trimmed, in NFC and folded in
     case; over 1,000 characters `verbatim-sha256:` and the SHA-256 of its UTF-8 in hex. A fixed point, like `normalise`.
-    `email:`, `phone:` or nothing in front of an unreadable address make no difference. Lone surrogates are written as
+    `email:`, `phone:` or nothing in front of an unreadable address make no difference. `Anna <anna@example.dk>` and
+    `mailto:anna@example.dk` reach the address inside, where there is exactly one. Lone surrogates are written as
     `\\udc80`, integers of up to 18 digits as digits; what is neither text, bytes nor such a number shares one key.
     """
-    shown = _shown(text)
+    shown = as_text(text)
     try:
         return normalise(shown)
     except AddressError:
@@ -166,22 +168,38 @@ def stop_key(text: object) -> str:
             return normalise(folded)
         except AddressError:
             pass
+    inside = _inside(folded)
+    if inside is not None:
+        return inside
     if len(folded) > _LONGEST_VERBATIM:
         return _digest(folded)
     return "verbatim:" + folded
+
+
+def _inside(text: str) -> str | None:
+    """The key form of the one address in angle brackets or after `mailto:` (RFC 5322 3.4, RFC 6068), else None."""
+    found = set()
+    for bracketed, linked in _ENCLOSED(text):
+        address = bracketed.strip(_TRIM).removeprefix("mailto:") or linked
+        try:
+            found.add(normalise(address.partition("?")[0].replace("%40", "@")))
+        except AddressError:
+            continue
+    return found.pop() if len(found) == 1 else None
 
 
 def _digest(text: str) -> str:
     return "verbatim-sha256:" + sha256(text.encode()).hexdigest()
 
 
-def _shown(value: object) -> str:
+def as_text(value: object) -> str:
+    """The text of whatever was handed in as an address, without lone surrogates. Never raises; nothing for what is no text."""
     # By exact type and never through `str` or `repr` of a stranger: those may raise, or name a memory address.
     kind = type(value)
     if kind is str:
         return value.encode(errors="backslashreplace").decode()  # type: ignore[attr-defined,no-any-return]
     if issubclass(kind, str):
-        return _shown(str.__str__(value))
+        return as_text(str.__str__(value))
     if issubclass(kind, bytes):
         return bytes.decode(value, errors="backslashreplace")  # type: ignore[arg-type]
     if issubclass(kind, bytearray):

@@ -16,6 +16,7 @@
     │   ├── LedgerVersionError              a ledger of a newer format
     │   ├── StoreUnavailableError           the store can't be reached, read or written
     │   ├── KeyFileError                    missing, unreadable or wrong keys
+    │   ├── CheckpointConflictError         another process signed a checkpoint first
     │   ├── ClockError                      the clock is behind the log
     │   ├── EventConflictError              the event id is taken by other content
     │   ├── ErasedError                     the event id belongs to something erased
@@ -113,6 +114,10 @@ class StoreUnavailableError(LedgerError):
 
 class KeyFileError(LedgerError):
     """The key file is missing, unreadable, or holds other keys than the ledger was made with."""
+
+
+class CheckpointConflictError(LedgerError):
+    """Another process signed a checkpoint first. Nothing was replaced; making one anew settles it."""
 
 
 class ClockError(LedgerError):

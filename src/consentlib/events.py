@@ -14,12 +14,14 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date as Date
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
 from unicodedata import is_normalized, normalize
 
-from attrs import evolve, field, frozen
+from attrs import Converter, evolve, field, fields, frozen
 
+from consentlib.addresses import as_text
 from consentlib.codec import millis
 from consentlib.errors import EventError, TimeError
 from consentlib.terms import OBJECTIONS
@@ -62,7 +64,7 @@ def _text(value: Any, where: str) -> str:
         if any("\ud800" <= c <= "\udfff" for c in value):
             raise EventError(f"expected Unicode text in `{where}`, found a lone surrogate", field=where)
         if not is_normalized("NFC", value):
-            value = normalize("NFC", value)
+            return normalize("NFC", value)
     return value
 
 
@@ -132,12 +134,13 @@ def _is(
 ) -> Any:
     """A field read strictly; optional where a default is given. `person` puts it in the erasable personal part."""
     options: dict[str, Any] = {} if default is ... else {"default": default}
+    known = object() if default is ... else default
 
     def convert(value: Any) -> Any:
-        return value if value is None and default is None else read(value, name)
+        return value if value is known else read(value, name)  # most fields of most events are left out
 
     return field(
-        converter=convert,
+        converter=Converter(convert),  # made once a field; from a bare function attrs makes one for each class that inherits it
         kw_only=not positional,
         alias=alias,
         repr=not person,
@@ -152,10 +155,20 @@ def _else(read: _Reader, otherwise: Any) -> _Reader:
     def lenient(value: Any, where: str) -> Any:
         try:
             return read(value, where)
-        except EventError:
+        except Exception:  # noqa: BLE001  # a stranger's object may raise anything when looked at, and a stop is never refused
             return otherwise
 
     return lenient
+
+
+def _recent(value: Any, where: str) -> int:
+    """A time at which somebody may have spoken. Before 1990 it is a mistake (seconds, zero), and would void a stop."""
+    if (said := _time(value, where)) < _EARLIEST:
+        raise EventError(f"expected a time after 1990 in `{where}`, found an earlier one", field=where)
+    return said
+
+
+_EARLIEST: Final = 631_152_000_000
 
 
 def _scope(value: Any, where: str) -> Scope:
@@ -173,7 +186,7 @@ def _one_of(*allowed: str) -> _Reader:
 
 
 def _any_subject(value: Any, where: str) -> str:
-    return value if type(value) is str else "" if value is None else str(value)[:1_000]
+    return value if type(value) is str else as_text(value)
 
 
 # Values inside events.
@@ -192,9 +205,21 @@ class FormState:
     @property
     def faults(self) -> Names:
         """The names of the flags that spoil a consent given on this form."""
-        good = (True, False, False, False, True)
-        flags = ("active", "prechecked", "bundled_in_terms", "conditional_on_purchase", "informed_of_withdrawal")
-        return tuple(flag for flag, wanted in zip(flags, good, strict=True) if getattr(self, flag) is not wanted)
+        return faults_of(self)
+
+
+_SOUND: Final = (
+    ("active", True),
+    ("prechecked", False),
+    ("bundled_in_terms", False),
+    ("conditional_on_purchase", False),
+    ("informed_of_withdrawal", True),
+)
+
+
+def faults_of(form: Any) -> Names:
+    """The flags that spoil a consent given on a form, be it a `FormState` or one that a policy declares."""
+    return tuple([flag for flag, wanted in _SOUND if getattr(form, flag) is not wanted])
 
 
 @frozen
@@ -237,6 +262,7 @@ def _form(value: Any, where: str) -> str | FormState:
 
 
 # The events. `kind` is the wire kind; `effect` is + (may allow), - (a stop) or = (neither), as in the design's table.
+# Equality, hash and repr are inherited from `Event`: made anew for each class they were two thirds of this module's import.
 
 _kinds: dict[str, type[Event]] = {}
 KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(_kinds)
@@ -255,9 +281,26 @@ def _kind(name: str, effect: str = "=") -> Callable[[E], E]:
     return register
 
 
-@frozen
+class Slot(NamedTuple):
+    """A field of an event, for those who walk over all of them."""
+
+    name: str
+    alias: str
+    default: Any
+    person: bool
+
+
+def _slots(cls: Any) -> tuple[Slot, ...]:
+    return tuple(Slot(one.name, one.alias, one.default, one.metadata["person"]) for one in fields(cls))
+
+
+slots: Final[Callable[[Any], tuple[Slot, ...]]] = cache(_slots)
+"""The fields of an event class, of `Evidence` or `FormState`, in order."""
+
+
+@frozen(eq=False, repr=False)
 class Event:
-    """Common fields of all events. `kind` and `effect` belong to the class."""
+    """Common fields of all events. `kind` and `effect` belong to the class. Equal are events of one class and content."""
 
     kind: ClassVar[str]
     effect: ClassVar[str]
@@ -266,20 +309,32 @@ class Event:
     occurred_at: int | None = _is(_time, "occurred_at", None)
     event_id: str | None = _is(_name, "event_id", None, person=True)
 
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, one.name) == getattr(other, one.name) for one in slots(type(self)))
 
-@frozen
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, one.name) for one in slots(type(self)))))
+
+    def __repr__(self) -> str:
+        shown = (f"{one.name}={getattr(self, one.name)!r}" for one in slots(type(self)) if not one.person)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@frozen(eq=False, repr=False)
 class Stop(Event):
     """A no. Kept whatever it looks like; `raw` holds the text that could not be read in full."""
 
     subject: str = _is(_any_subject, "subject", positional=True, person=True)
-    occurred_at: int | None = _is(_else(_time, None), "occurred_at", None)
+    occurred_at: int | None = _is(_else(_recent, None), "occurred_at", None)
     event_id: str | None = _is(_else(_name, None), "event_id", None, person=True)
     evidence: Evidence | None = _is(_else(_evidence, None), "evidence", None, person=True)
     raw: str | None = _is(_else(_text, None), "raw", None, person=True)
 
 
 @_kind("consent.requested")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentRequested(Event):
     """A person was asked; no answer yet."""
 
@@ -289,7 +344,7 @@ class ConsentRequested(Event):
 
 
 @_kind("consent.given", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentGiven(Event):
     """A person said yes (GDPR 4(11), 7). `form` names a form of the policy, or states how the form stood.
 
@@ -315,7 +370,7 @@ class ConsentGiven(Event):
 
 
 @_kind("consent.confirmed", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentConfirmed(Event):
     """A double opt-in was answered. `ref` is the grant's; None is the newest grant of this address."""
 
@@ -325,11 +380,12 @@ class ConsentConfirmed(Event):
     @classmethod
     def of(cls, asked: Any, *, evidence: Evidence | None = None, occurred_at: datetime | int | None = None) -> ConsentConfirmed:
         """The confirmation of a grant, from what `record` returned for it."""
-        return cls(asked.subject, ref=asked.ref, evidence=evidence, occurred_at=occurred_at)
+        said = None if occurred_at is None else millis(occurred_at)
+        return cls(asked.subject, ref=asked.ref, evidence=evidence, occurred_at=said)
 
 
 @_kind("consent.refused", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentRefused(Stop):
     """A person was asked and said no; after a grant it works as a withdrawal."""
 
@@ -338,7 +394,7 @@ class ConsentRefused(Stop):
 
 
 @_kind("consent.withdrawn", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentWithdrawn(Stop):
     """A person took consent back (GDPR 7(3)). Unless `limited`, it is an objection to direct marketing too."""
 
@@ -351,7 +407,7 @@ class ConsentWithdrawn(Stop):
 
 
 @_kind("consent.invalidated", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class ConsentInvalidated(Stop):
     """A grant was found not valid, by the shop or an authority. Without `ref` every grant so far is meant."""
 
@@ -360,7 +416,7 @@ class ConsentInvalidated(Stop):
 
 
 @_kind("objection.raised", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class ObjectionRaised(Stop):
     """An objection (GDPR 21). Unclear words are read as the wider objection, to direct marketing."""
 
@@ -371,19 +427,19 @@ class ObjectionRaised(Stop):
 
 
 @_kind("restriction.set", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class RestrictionSet(Stop):
     """Processing is restricted (GDPR 18(1))."""
 
 
 @_kind("restriction.lifted")
-@frozen
+@frozen(eq=False, repr=False)
 class RestrictionLifted(Event):
     """The restriction is over (GDPR 18(3): the person was told before)."""
 
 
 @_kind("order.placed", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class OrderPlaced(Event):
     """A contract was made. `optout_*` is the notice at checkout that a soft opt-in needs (ePrivacy 13(2))."""
 
@@ -394,7 +450,7 @@ class OrderPlaced(Event):
 
 
 @_kind("order.delivered")
-@frozen
+@frozen(eq=False, repr=False)
 class OrderDelivered(Event):
     """The goods arrived."""
 
@@ -402,7 +458,7 @@ class OrderDelivered(Event):
 
 
 @_kind("order.cancelled")
-@frozen
+@frozen(eq=False, repr=False)
 class OrderCancelled(Event):
     """The order was called off."""
 
@@ -410,7 +466,7 @@ class OrderCancelled(Event):
 
 
 @_kind("order.closed")
-@frozen
+@frozen(eq=False, repr=False)
 class OrderClosed(Event):
     """The order is settled in full."""
 
@@ -418,7 +474,7 @@ class OrderClosed(Event):
 
 
 @_kind("negotiation.opened", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class NegotiationOpened(Event):
     """A person asked for a quote or began to buy; a ground only where the profile says so (PECR 22(3))."""
 
@@ -428,31 +484,31 @@ class NegotiationOpened(Event):
 
 
 @_kind("basket.abandoned")
-@frozen
+@frozen(eq=False, repr=False)
 class BasketAbandoned(Event):
     """A basket was left. A ground for nothing."""
 
 
 @_kind("site.visited")
-@frozen
+@frozen(eq=False, repr=False)
 class SiteVisited(Event):
     """The site was visited. A ground for nothing."""
 
 
 @_kind("inquiry.received", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class InquiryReceived(Event):
     """A person asked something."""
 
 
 @_kind("inquiry.closed")
-@frozen
+@frozen(eq=False, repr=False)
 class InquiryClosed(Event):
     """The question was answered."""
 
 
 @_kind("complaint.opened", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class ComplaintOpened(Event):
     """A person complained about an order."""
 
@@ -460,7 +516,7 @@ class ComplaintOpened(Event):
 
 
 @_kind("complaint.closed")
-@frozen
+@frozen(eq=False, repr=False)
 class ComplaintClosed(Event):
     """The complaint is settled."""
 
@@ -468,7 +524,7 @@ class ComplaintClosed(Event):
 
 
 @_kind("return.opened", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class ReturnOpened(Event):
     """A return or exchange was registered."""
 
@@ -476,7 +532,7 @@ class ReturnOpened(Event):
 
 
 @_kind("return.closed")
-@frozen
+@frozen(eq=False, repr=False)
 class ReturnClosed(Event):
     """The return or exchange is settled."""
 
@@ -484,7 +540,7 @@ class ReturnClosed(Event):
 
 
 @_kind("campaign.joined", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class CampaignJoined(Event):
     """A person took part in a campaign: consent for that campaign, and for nothing else."""
 
@@ -493,7 +549,7 @@ class CampaignJoined(Event):
 
 
 @_kind("campaign.ended")
-@frozen
+@frozen(eq=False, repr=False)
 class CampaignEnded(Event):
     """A campaign is over."""
 
@@ -502,7 +558,7 @@ class CampaignEnded(Event):
 
 
 @_kind("prize.drawn")
-@frozen
+@frozen(eq=False, repr=False)
 class PrizeDrawn(Event):
     """The subject won."""
 
@@ -510,7 +566,7 @@ class PrizeDrawn(Event):
 
 
 @_kind("contact.imported")
-@frozen
+@frozen(eq=False, repr=False)
 class ContactImported(Event):
     """An address came from elsewhere. An address, not a ground."""
 
@@ -518,7 +574,7 @@ class ContactImported(Event):
 
 
 @_kind("identity.linked")
-@frozen
+@frozen(eq=False, repr=False)
 class IdentityLinked(Event):
     """Two addresses are one person's. Stops travel both ways, grants do not."""
 
@@ -526,7 +582,7 @@ class IdentityLinked(Event):
 
 
 @_kind("identity.address_changed")
-@frozen
+@frozen(eq=False, repr=False)
 class AddressChanged(Event):
     """A person moved from `subject` to `to`. Grants follow only where the person said so and verified the new address."""
 
@@ -536,13 +592,13 @@ class AddressChanged(Event):
 
 
 @_kind("identity.released", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class IdentityReleased(Stop):
     """The address is no longer this person's. What came before is another person's."""
 
 
 @_kind("subject.birthdate")
-@frozen
+@frozen(eq=False, repr=False)
 class BirthdateLearned(Event):
     """The person's date of birth."""
 
@@ -550,7 +606,7 @@ class BirthdateLearned(Event):
 
 
 @_kind("text.published")
-@frozen
+@frozen(eq=False, repr=False)
 class TextPublished(Event):
     """A consent text came into use. A material one supersedes consents of `uses` given on the text it replaces."""
 
@@ -562,7 +618,7 @@ class TextPublished(Event):
 
 
 @_kind("register.checked")
-@frozen
+@frozen(eq=False, repr=False)
 class RegisterChecked(Event):
     """A public register of people who decline marketing was looked at (MFL 10(4))."""
 
@@ -571,7 +627,7 @@ class RegisterChecked(Event):
 
 
 @_kind("request.received", "+")
-@frozen
+@frozen(eq=False, repr=False)
 class RequestReceived(Event):
     """A person used a right (GDPR 15 to 22)."""
 
@@ -579,7 +635,7 @@ class RequestReceived(Event):
 
 
 @_kind("message.sent")
-@frozen
+@frozen(eq=False, repr=False)
 class MessageSent(Event):
     """A message was handed over, or is about to be. Feeds the passivity clock of its use, channel and address."""
 
@@ -588,7 +644,7 @@ class MessageSent(Event):
 
 
 @_kind("message.failed")
-@frozen
+@frozen(eq=False, repr=False)
 class MessageFailed(Event):
     """The newest message of this use and channel was not handed over after all."""
 
@@ -597,13 +653,13 @@ class MessageFailed(Event):
 
 
 @_kind("erasure.completed", "-")
-@frozen
+@frozen(eq=False, repr=False)
 class ErasureCompleted(Stop):
     """Everything before it was erased. In case files; a ledger erases with `erase`."""
 
 
 @_kind("entry.corrected")
-@frozen
+@frozen(eq=False, repr=False)
 class EntryCorrected(Event):
     """The entry with the event id `corrects` was entered in error. Never undoes a stop by the person."""
 

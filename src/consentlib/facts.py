@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
-
-import attrs
 
 from consentlib.addresses import normalise, stop_key
 from consentlib.errors import AddressError, EventError
@@ -26,7 +23,10 @@ from consentlib.events import (
     Event,
     Evidence,
     FormState,
+    Slot,
     Stop,
+    faults_of,
+    slots,
 )
 from consentlib.policy.model import Policy
 
@@ -36,7 +36,7 @@ VERSION: Final = 1
 UPCASTS: Final[dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]]] = {}
 """By version: how facts of that version, given their kind, become facts of the next."""
 
-_ROLES: Final = {"addresses": "addresses", "other": "other", "to": "to"}
+_ROLES: Final = ("addresses", "other", "to")
 _STRICT: Final = (ConsentGiven, ConsentConfirmed, CampaignJoined)
 
 
@@ -58,7 +58,7 @@ def addresses_of(event: Event) -> dict[str, list[str]]:
     if event.subject == NOBODY and not isinstance(event, Stop):
         return {}
     found = {"address": [_address(event, event.subject)]}
-    for role in _ROLES.keys() & _fields(type(event)).keys():
+    for role, *_ in _roles(type(event)):
         value = getattr(event, role)
         named = [value] if isinstance(value, str) else list(value)
         strictly = isinstance(event, AddressChanged) and role == "to"
@@ -91,10 +91,10 @@ def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], 
             facts["addresses"] = found
         elif role != "address" and found:
             facts[role] = found[0]
-    for name, one in _fields(type(event)).items():
+    for name, alias, default, _ in _stated(type(event)):
         value = getattr(event, name)
-        if value != one.default and not one.metadata["person"] and name != "occurred_at":
-            facts[one.alias] = _plain(value)
+        if value != default:
+            facts[alias] = _plain(value)
     for key in ("uses", "channels", "use", "channel"):
         if key in facts:
             _resolve(event, facts, key, policy)
@@ -104,26 +104,32 @@ def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], 
         _add_grant(event, facts, policy)
     evidence = getattr(event, "evidence", None)
     if evidence is not None:
-        facts["evidence"] = [one.name for one in attrs.fields(Evidence) if getattr(evidence, one.name)]
+        facts["evidence"] = [one.name for one in slots(Evidence) if getattr(evidence, one.name)]
     return facts
 
 
 def person_of(event: Event) -> dict[str, Any]:
     """What of an event is personal beside its addresses, JSON-ready; often empty."""
     found: dict[str, Any] = {}
-    for name, one in _fields(type(event)).items():
-        if one.metadata["person"] and name not in ("subject", "event_id", *_ROLES):
-            value = getattr(event, name)
-            if isinstance(value, Evidence):
-                found[one.alias] = {key: _plain(part) for key, part in attrs.asdict(value).items() if part}
-            elif value not in (None, ()):
-                found[one.alias] = value
+    for name, alias, _, _ in _personal(type(event)):
+        value = getattr(event, name)
+        if isinstance(value, Evidence):
+            found[alias] = {key: _plain(part) for key, *_ in slots(Evidence) if (part := getattr(value, key))}
+        elif value not in (None, ()):
+            found[alias] = value
     return found
 
 
-@cache
-def _fields(cls: type[Event]) -> dict[str, Any]:
-    return {one.name: one for one in attrs.fields(cls)}
+# Which fields of a class go where, found once a class: an event has many fields and states few.
+
+
+def _by_class(wanted: Callable[[Slot], bool]) -> Callable[[Any], tuple[Slot, ...]]:
+    return cache(lambda cls: tuple(one for one in slots(cls) if wanted(one)))
+
+
+_roles: Final = _by_class(lambda one: one.name in _ROLES)
+_stated: Final = _by_class(lambda one: not one.person and one.name != "occurred_at")
+_personal: Final = _by_class(lambda one: one.person and one.name not in ("subject", "event_id", *_ROLES))
 
 
 def _plain(value: Any) -> Any:
@@ -150,6 +156,8 @@ def _resolve(event: Event, facts: dict[str, Any], key: str, policy: Policy | Non
         if known is None:
             if isinstance(event, Stop):
                 facts[key] = ALL
+                if key == "uses":
+                    facts.pop("limited", None)  # nobody can tell any more what it was limited to
                 return
             raise _unknown(key, name, (*policy.uses, *_aliases(policy)) if key.startswith("use") else tuple(policy.channels))
         resolved.append(known)
@@ -161,6 +169,8 @@ def _aliases(policy: Policy) -> list[str]:
 
 
 def _unknown(where: str, name: str, known: tuple[str, ...]) -> EventError:
+    from difflib import get_close_matches  # here, because only a mistake needs it
+
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
     return EventError(f"expected a name the policy knows in `{where}`, found another{hint}", field=where)
@@ -175,12 +185,12 @@ def _add_form(event: ConsentGiven | CampaignJoined, facts: dict[str, Any], polic
     if isinstance(form, str):
         if policy is None or form not in policy.forms:
             raise _unknown("form", form, tuple(policy.forms) if policy else ())
-        declared = policy.forms[form]
-        form = FormState(**{one.name: getattr(declared, one.name) for one in attrs.fields(FormState)})
+        faults = faults_of(policy.forms[form])
     else:
-        facts["form"] = {name: value for name, value in attrs.asdict(form).items() if value is not None}
-    if form.faults:
-        facts["faults"] = list(form.faults)
+        facts["form"] = {key: value for key, *_ in slots(FormState) if (value := getattr(form, key)) is not None}
+        faults = form.faults
+    if faults:
+        facts["faults"] = list(faults)
 
 
 def _add_grant(event: ConsentGiven, facts: dict[str, Any], policy: Policy | None) -> None:

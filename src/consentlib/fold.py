@@ -55,7 +55,7 @@ class Grant(NamedTuple):
     ref: str
     said: int
     recorded: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     uses: list[str]
     channels: list[str]
     controllers: list[str]
@@ -81,7 +81,7 @@ class Stop(NamedTuple):
 
     kind: str
     since: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     uses: list[str] | None
     channels: list[str] | None
     controller: str | None
@@ -96,7 +96,7 @@ class Link(NamedTuple):
     """Another address of the same person."""
 
     other: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
 
 
 class Campaign(NamedTuple):
@@ -105,7 +105,7 @@ class Campaign(NamedTuple):
     name: str
     said: int
     recorded: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     faults: list[str]
     drawn: int | None = None
 
@@ -116,7 +116,7 @@ class Negotiation(NamedTuple):
     category: str | None
     said: int
     recorded: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     offered: bool
 
 
@@ -126,7 +126,7 @@ class Register(NamedTuple):
     name: str
     said: int
     listed: bool
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
 
 
 class Order(NamedTuple):
@@ -136,7 +136,7 @@ class Order(NamedTuple):
     category: str | None = None
     placed: int | None = None
     recorded: int | None = None
-    index: int = -1
+    index: int = -1  # type: ignore[assignment]  # hides tuple.index
     offered: bool = False
     declined: bool = False
     delivered: int | None = None
@@ -177,9 +177,11 @@ class Fold(NamedTuple):
     @classmethod
     def load(cls, text: str) -> Fold:
         """From what `dump` gave."""
-        row = json.loads(text)
+        row, end = _read(text)
+        if end != len(text):
+            raise ValueError("expected one JSON text as a fold, found more")
         if row[3]:
-            row[3] = [Grant(*one[:-1], [Clock(*clock) for clock in one[-1]]) for one in row[3]]
+            row[3] = [Grant._make([*one[:-1], [Clock(*clock) for clock in one[-1]]]) for one in row[3]]
         for place, of in _PARTS:
             if row[place]:
                 row[place] = [of(*one) for one in row[place]]
@@ -188,12 +190,13 @@ class Fold(NamedTuple):
 
 _PARTS: Final = ((4, Stop), (5, Link), (15, Campaign), (16, Negotiation), (17, Register))
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_read = json.JSONDecoder().raw_decode  # `json.loads` also looks for white space, for as long again
 
 
 class Known(NamedTuple):
     """An entry as this module reads it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     time: int
     kind: str
     facts: Mapping[str, Any]
@@ -208,15 +211,18 @@ class Book:
         self.changed_folds: set[str] = set()
         self.changed_orders: set[tuple[str, str]] = set()
 
-    def apply(self, entry: Known, only: Container[str] | None = None) -> None:
-        """Let one entry have its effect on every address it names, or on those of `only`."""
-        handler = _HANDLERS.get(entry.kind)
+    def apply(self, entry: Known, only: Container[str] | None = None, *, later: bool = False) -> None:
+        """Let one entry have its effect on every address it names, or on those of `only`.
+
+        `later`: it came after the moment asked about, and has only the effect of what is true whenever it is learned.
+        """
+        handler = (_TIMELESS if later else _HANDLERS).get(entry.kind)
         for address in about(entry.facts):
             if only is not None and address not in only:
                 continue
             fold = self.folds.get(address, _EMPTY)
-            alive = _newer(fold.alive, _since(entry)) if entry.kind in _LIFE else fold.alive
-            fold = fold._replace(entries=fold.entries + 1, newest=entry.time, alive=alive)
+            alive = _newer(fold.alive, _since(entry)) if entry.kind in _LIFE and not later else fold.alive
+            fold = Fold(fold.entries + 1, entry.time, alive, *fold[3:])  # a third of what `_replace` costs, for every entry
             self.folds[address] = handler(self, address, fold, entry) if handler else fold
             self.changed_folds.add(address)
 
@@ -242,15 +248,15 @@ def about(facts: Mapping[str, Any]) -> list[str]:
 def refold(entries: Iterable[Known], *, until: int | None = None, only: Container[str] | None = None) -> Book:
     """Fold entries afresh, in order; what a correction names is left out.
 
-    With `until`, entries that neither were said nor recorded by then are left out: what is asked about an earlier moment
+    With `until`, entries that neither were said nor recorded by then are later ones: what is asked about an earlier moment
     must not be covered by what came later. With `only`, only these addresses are folded.
     """
     entries = list(entries)
     wrong = {entry.facts["corrects"] for entry in entries if entry.kind == "entry.corrected"}
     book = Book()
     for entry in entries:
-        if entry.index not in wrong and (until is None or _since(entry) <= until):
-            book.apply(entry, only)
+        if entry.index not in wrong:
+            book.apply(entry, only, later=until is not None and _since(entry) > until)
     return book
 
 
@@ -269,7 +275,8 @@ def _on(*kinds: str) -> Callable[[_Handler], _Handler]:
 
 
 def _since(entry: Known) -> int:
-    return min(entry.facts["occurred_at"], entry.time)
+    said: int = entry.facts["occurred_at"]
+    return min(said, entry.time)
 
 
 def _newer(old: int | None, new: int) -> int:
@@ -334,6 +341,8 @@ def _confirmed(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
 @_on("consent.invalidated")
 def _invalidated(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
     ref, since = entry.facts.get("ref"), _since(entry)
+    if ref is None:
+        fold = _with_stop(fold, Stop("invalidated", since, entry.index, None, None, None, False))
 
     def invalidate(grant: Grant) -> Grant:
         hit = grant.ref == ref if ref is not None else grant.said <= since
@@ -512,7 +521,7 @@ def _checked(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
 
 @_on("message.sent")
 def _sent(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
-    use, channel, said = entry.facts["use"], entry.facts.get("channel") or "", entry.facts["occurred_at"]
+    use, channel, said = entry.facts["use"], entry.facts.get("channel") or "", _since(entry)
 
     def feed(grant: Grant) -> Grant:
         if grant.said > said:
@@ -543,5 +552,13 @@ def _failed(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
 
     return fold._replace(grants=[take_back(grant) for grant in fold.grants])
 
+
+_TIMELESS: Final[dict[str, _Handler]] = {
+    "consent.given": _given,
+    "identity.address_changed": _linked,
+    "identity.linked": _linked,
+    "subject.birthdate": _born,
+}
+"""What is true whenever it is learned: who is one person, and how old. A grant that is still to come is known as such."""
 
 _EMPTY: Final = Fold()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -35,7 +34,7 @@ class Keys:
     @classmethod
     def generate(cls) -> Keys:
         """Fresh random keys."""
-        return cls(*(secrets.token_bytes(32) for _ in PURPOSES))
+        return cls(*(os.urandom(32) for _ in PURPOSES))
 
     def checks(self) -> dict[str, str]:
         """What the ledger keeps of each key: `key.<purpose>` to its id and check value, from which no key can be found."""
@@ -85,6 +84,15 @@ class Keys:
         return loaded
 
 
+def key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
+    """Where the key file of a ledger lies: as said, as CONSENTLIB_KEYS says, or beside an SQLite database; else nowhere."""
+    said = keys if keys is not None else os.environ.get("CONSENTLIB_KEYS")
+    if said:
+        return Path(said)
+    path = url.removeprefix("sqlite:///")
+    return Path(f"{path}.keys") if path not in ("", url) else None
+
+
 def _check(purpose: str, key: bytes) -> str:
     return hmac.digest(key, b"consentlib.dev/key-check/v1\n" + purpose.encode(), sha256).hex()[:32]
 
@@ -94,7 +102,7 @@ def new_key_file(keys: Keys, path: Path) -> Iterator[None]:
     """Around the making of a ledger: its keys are on disk before it is, and gone again if it could not be made."""
     if path.exists():
         raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced")
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     keys.save(aside)
     try:
         yield

@@ -7,20 +7,19 @@ taken back with `message.failed`.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from consentlib.asking import Asked, Asking, Clock
 from consentlib.errors import LedgerError, NotAllowedError, PermitLapsedError
-from consentlib.events import ContactImported
-from consentlib.recorder import prepare
+from consentlib.recorder import Recorder
 from consentlib.rules import Decision
 from consentlib.rules.judge import judged_use
-
-if TYPE_CHECKING:
-    from consentlib.ledger import Ledger
 
 LAPSES_AFTER: Final = 60_000
 """Milliseconds after which an unused permit is void."""
@@ -30,6 +29,9 @@ _BATCH_TIME: Final = 10_000
 
 Row = TypeVar("Row")
 Address = str | Callable[[Any], str] | None
+Appending = Callable[[], AbstractContextManager[Recorder]]
+
+_log = logging.getLogger("consentlib")
 
 
 def address_of(row: Any, address: Address) -> Any:
@@ -58,11 +60,22 @@ class Filtered(Generic[Row]):
                 yield row
 
 
+class Send(NamedTuple):
+    """A recorded send: to which address id, by which use and channel, in which entry, when."""
+
+    id: str
+    use: str
+    channel: str
+    index: int  # type: ignore[assignment]  # hides tuple.index
+    said: int
+
+
 class Permit:
     """Leave for one send, already on record. Enter it around the hand-over; an exception inside takes the send back."""
 
-    def __init__(self, ledger: Ledger, decision: Decision, send: Send, issued: int) -> None:
-        self._ledger = ledger
+    def __init__(self, appending: Appending, clock: Clock, decision: Decision, send: Send, issued: int) -> None:
+        self._appending = appending
+        self._clock = clock
         self._send = send
         self._used = False
         self.decision = decision
@@ -72,37 +85,36 @@ class Permit:
         if self._used:
             raise LedgerError("expected a permit that was not used, found one that was")
         self._used = True
-        if self._ledger._clock() >= self.expires_at:
-            take_back(self._ledger, [self._send])
+        if self._clock() >= self.expires_at:
+            take_back(self._appending, [self._send])
             raise PermitLapsedError("expected the permit to be used within 60 seconds, found it lapsed")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            take_back(self._ledger, [self._send])
+        if error is not None:
+            try:
+                take_back(self._appending, [self._send])
+            except LedgerError as second:  # what went wrong at the hand-over is what the caller must see
+                error.add_note(f"the send stays on record, it could not be taken back: {type(second).__name__}")
+                _log.error("a send that failed could not be taken back: `%s`", type(second).__name__)
 
     def __repr__(self) -> str:
         return f"<Permit use={self.decision.use} channel={self.decision.channel}>"
-
-
-class Send:
-    """A recorded send: which address id, by which use and channel, in which entry, when."""
-
-    __slots__ = ("channel", "id", "index", "said", "use")
-
-    def __init__(self, id: str, use: str, channel: str, index: int, said: int) -> None:
-        self.id, self.use, self.channel, self.index, self.said = id, use, channel, index, said
 
 
 class PermitRun(Generic[Row]):
     """Rows that may be sent to now, each on record before it is drawn. `counts`: `allowed`, and denials by reason.
 
     Draw a row, send it, draw the next. Rows that are not drawn within a minute of their check are checked again; rows left
-    when the run is closed early are taken back. `failed(row)` takes back the row drawn last.
+    when the run is closed early are taken back. `failed()` takes back the row drawn last.
     """
 
-    def __init__(self, ledger: Ledger, rows: Iterable[Row], address: Address, asked: Any) -> None:
-        self._ledger = ledger
+    def __init__(
+        self, appending: Appending, asking: Asking, clock: Clock, rows: Iterable[Row], address: Address, asked: Asked
+    ) -> None:
+        self._appending = appending
+        self._asking = asking
+        self._clock = clock
         self._rows = iter(rows)
         self._address = address
         self._asked = asked
@@ -114,30 +126,31 @@ class PermitRun(Generic[Row]):
         size = _FIRST
         while batch := waiting[:size] or list(islice(self._rows, size)):
             del waiting[:size]
-            started = self._ledger._clock()
+            started = self._clock()
             allowed = self._issue(batch)
             drawn = 0
             try:
                 for row, send in allowed:
-                    if self._ledger._clock() >= started + LAPSES_AFTER:
+                    if self._clock() >= started + LAPSES_AFTER:
                         break
                     drawn += 1
                     self._last = send
                     yield row
             finally:
-                left = allowed[drawn:]
-                if left:
-                    take_back(self._ledger, [send for _, send in left])
+                if left := allowed[drawn:]:
+                    # The same address may stand in several rows: what one of them used stays used.
+                    used = {send for _, send in allowed[:drawn]}
+                    take_back(self._appending, [send for _, send in left if send not in used])
                     self.counts["allowed"] -= len(left)
                     waiting[:0] = [row for row, _ in left]
-            spent = max(1, self._ledger._clock() - started)
+            spent = max(1, self._clock() - started)
             size = max(1, min(_MOST, size * 4, len(batch) * _BATCH_TIME // spent))
 
     def failed(self) -> None:
         """Take back the row drawn last: it was not handed over."""
         if self._last is None:
             raise LedgerError("expected a row that was drawn, found none")
-        take_back(self._ledger, [self._last])
+        take_back(self._appending, [self._last])
         self._last = None
         self.counts["allowed"] -= 1
         self.counts["failed"] += 1
@@ -145,65 +158,55 @@ class PermitRun(Generic[Row]):
     def one(self) -> Permit:
         """The permit for the only row. Raises `NotAllowedError`."""
         decisions: list[Decision] = []
-        issued = self._ledger._clock()
+        issued = self._clock()
         allowed = self._issue(list(self._rows), decisions)
         if not allowed:
             raise NotAllowedError(decisions[0])
-        return Permit(self._ledger, decisions[0], allowed[0][1], issued)
+        return Permit(self._appending, self._clock, decisions[0], allowed[0][1], issued)
 
     def _issue(self, rows: list[Row], decisions: list[Decision] | None = None) -> list[tuple[Row, Send]]:
         """Check a batch and record its sends in one transaction."""
-        ledger = self._ledger
-        allowed: list[tuple[Row, str, Decision]] = []
+        asking, asked = self._asking, self._asked
+        reasons: list[str] = []
+        allowed: list[tuple[Row, Decision, str]] = []
         sends: dict[tuple[str, str], Send] = {}
-        with ledger._store.write() as tx:
-            recorder = ledger._recorder(tx)
-            head, now = recorder.head, recorder.now
-            held = ledger._scope(head, tx)
+        with self._appending() as recorder:
             for row in rows:
-                normal, key = ledger._key(address_of(row, self._address))
-                lives = tx.lives(key)
-                decision = ledger._decide(tx, head, held, lives, normal, self._asked, now)
-                self.counts["allowed" if decision.allowed else decision.reason] += 1
+                named = asking.named(address_of(row, self._address))
+                lives = recorder.view.lives(named.key)
+                decision = asking.decide(recorder.view, recorder.head, lives, named, asked, recorder.now)
+                reasons.append("allowed" if decision.allowed else decision.reason)
                 if decisions is not None:
                     decisions.append(decision)
                 if decision.allowed:
-                    if not lives:  # let through by `observe` or `warn`
-                        recorder.record(prepare(ContactImported(normal or "", source="permit"), ledger._keys))
-                        lives = tuple(recorder.lives(key))
-                    allowed.append((row, lives[-1].id, decision))
-            groups: dict[tuple[str, str], list[str]] = {}
-            for _, id, decision in allowed:
-                use = judged_use(held.policy, decision.use, self._asked.message)
-                ids = groups.setdefault((use, decision.channel), [])
-                if id not in ids:
-                    ids.append(id)
-            for (use, channel), ids in groups.items():
-                facts: dict[str, Any] = {"occurred_at": recorder.time, "use": use, "channel": channel, "size": head.size}
-                facts |= {"address": ids[0]} if len(ids) == 1 else {"addresses": ids}
-                index = recorder.append("message.sent", facts)
+                    # Somebody unknown passes in the modes `warn` and `observe` only, and is known from now on.
+                    id = lives[-1].id if lives else recorder.introduce(named.form)
+                    allowed.append((row, decision, id))
+            groups: dict[tuple[str, str], dict[str, None]] = {}
+            for _, decision, id in allowed:
+                groups.setdefault((decision.use, decision.channel), {})[id] = None
+            for (name, channel), ids in groups.items():
+                use = name if recorder.policy is None else judged_use(recorder.policy, name, asked.message)
+                facts = {"occurred_at": recorder.time, "use": use, "channel": channel, "size": recorder.head.size}
+                index = recorder.append("message.sent", {**facts, **_addresses(list(ids))})
                 sends.update({(id, channel): Send(id, use, channel, index, recorder.time) for id in ids})
-            if allowed:
-                recorder.finish()
-        return [(row, sends[id, decision.channel]) for row, id, decision in allowed]
+        self.counts.update(reasons)
+        return [(row, sends[id, decision.channel]) for row, decision, id in allowed]
 
 
-def take_back(ledger: Ledger, sends: list[Send]) -> None:
+def _addresses(ids: list[str]) -> dict[str, Any]:
+    return {"address": ids[0]} if len(ids) == 1 else {"addresses": ids}
+
+
+def take_back(appending: Appending, sends: Iterable[Send]) -> None:
     """Record that these sends were not handed over."""
-    groups: dict[tuple[str, str, int], list[Send]] = {}
+    groups: dict[tuple[str, str, int], dict[str, int]] = {}
     for send in sends:
-        groups.setdefault((send.use, send.channel, send.index), []).append(send)
-    with ledger._store.write() as tx:
-        recorder = ledger._recorder(tx)
-        for (use, channel, index), group in groups.items():
-            facts: dict[str, Any] = {
-                "occurred_at": recorder.time,
-                "use": use,
-                "channel": channel,
-                "sent": group[0].said,
-                "entry": index,
-            }
-            ids = [send.id for send in group]
-            facts |= {"address": ids[0]} if len(ids) == 1 else {"addresses": ids}
+        groups.setdefault((send.use, send.channel, send.index), {})[send.id] = send.said
+    if not groups:
+        return
+    with appending() as recorder:
+        for (use, channel, index), said in groups.items():
+            facts = {"occurred_at": recorder.time, "use": use, "channel": channel, "entry": index}
+            facts |= {"sent": next(iter(said.values())), **_addresses(list(said))}
             recorder.append("message.failed", facts)
-        recorder.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,12 +11,13 @@ from attrs import frozen
 
 from consentlib.addresses import address_key
 from consentlib.errors import InputError
-from consentlib.fold import Fold, Known, about, refold
+from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.keys import Keys
-from consentlib.policy.model import Parameters, Policy
-from consentlib.reader import known
+from consentlib.log import NEVER_ERASED, Entry
+from consentlib.policy.model import Parameters
+from consentlib.reader import known, linked
 from consentlib.recorder import Recorder
-from consentlib.store.protocol import EventRow, Life, Suppression, Transaction
+from consentlib.store.protocol import EventRow, Life, Suppression
 
 _DAY: Final = 86_400_000
 _MOST_PARTS: Final = 1_000
@@ -50,11 +51,14 @@ _PROOF: Final = frozenset(
 )
 """Kinds whose facts show that a consent was given, used and honoured: for the proof period after the newest of them."""
 
+_LINKS: Final = frozenset({"identity.linked", "identity.address_changed"})
+"""Kinds that say which addresses are one person's: they stay while something of more than one of those stays."""
+
 
 @frozen
 class Erasure:
-    """What `erase` did: the entry that records it (None if nothing was held), how many parts went, how many facts stay for
-    now, and whether bytes still wait in a file until a reader lets go of it."""
+    """What `erase` did: the entry that records it (None if nothing was held), how many parts went, of how many entries the
+    facts stay for now, and whether bytes still wait in a file until a reader lets go of it."""
 
     index: int | None
     parts: int
@@ -62,64 +66,57 @@ class Erasure:
     pending: bool = False
 
 
-def erase(
-    tx: Transaction, recorder: Recorder, keys: Keys, policy: Policy | None, normal: str, *, reason: str, by: str
-) -> Erasure:
+def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) -> Erasure:
     """Erase the person behind an address, with all addresses linked to it, in the caller's transaction.
 
-    Personal parts go. Facts stay while a legal obligation, a claim or the proof period needs them. One row an address remains
-    under the suppression key: that it was erased, when, and the stops in force. Raises `InputError` for a missing reason.
+    Personal parts go. Facts stay while a legal obligation, a claim or the proof period needs them, or other people stand in
+    them; a later `erase` takes what has run out since. One row an address remains under the suppression key: that it was
+    erased, when, and the stops in force. Raises `InputError` for a missing reason.
     """
     for name, value in (("reason", reason), ("by", by)):
         if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
             raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
-    lives = _lives(recorder, tx, address_key(keys.address, normal))
-    if not lives:
-        return Erasure(None, 0, 0)
+    view, changes = recorder.view, recorder.changes
+    lives = view.lives_by_id(linked(view, view.lives(address_key(keys.address, normal))))
     ids = {life.id for life in lives}
-    parameters = policy.parameters if policy is not None else Parameters()
-    entries = [entry for index in _indices(tx, ids) if (entry := tx.entry(index)) is not None]
-    facts = [one for entry in entries if (one := known(entry)) is not None]
-    kept = _kept(facts, ids, recorder.time, parameters)
-    stops = [list(stop) for life in lives for stop in recorder.fold(life.id).stops]
-    parts = _parts_to_erase(entries, facts, kept, ids)
+    parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
+    entries = [entry for index in _indices(recorder, ids) if (entry := view.entry(index)) is not None]
+    held = [one for entry in entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
+    kept = _kept(held, ids, recorder.time, parameters)
+    going = [one for one in held if one.index not in kept]
+    parts = [(entry.index, "person") for entry in entries if isinstance(entry.parts.get("person"), tuple)]
+    parts = sorted(parts + [(one.index, "facts") for one in going])
+    if not parts:
+        return Erasure(None, 0, len(kept))
 
-    _suppress(recorder, tx, keys, lives, {normal}, parameters, json.dumps(stops))
-    retained = {one for entry in facts if entry.index in kept for one in about(entry.facts) if one in ids}
-    _shrink(recorder, tx, lives, [one for one in facts if one.index in kept], retained)
-    index = None
-    for start in range(0, len(parts), _MOST_PARTS):
-        named = [list(part) for part in parts[start : start + _MOST_PARTS]]
-        said = {"occurred_at": recorder.time, "reason": reason, "by": by, "parts": named}
-        found = recorder.append("part.erased", {**said, "addresses": sorted(retained)} if retained else said)
-        index = found if index is None else index
-    changes = recorder.changes
+    _suppress(recorder, keys, lives, normal, recorder.time + parameters.suppression_review_days * _DAY)
+    staying = [one for one in held if one.index in kept]
+    retained = sorted({id for one in staying for id in about(one.facts)} & ids)
+    _shrink(recorder, lives, staying, retained)
+    named = {"addresses": retained} if retained else {}
+    said = {"occurred_at": recorder.time, "reason": reason, "by": by, **named}
+    indices = [
+        recorder.append("part.erased", {**said, "parts": [list(part) for part in parts[start : start + _MOST_PARTS]]})
+        for start in range(0, len(parts), _MOST_PARTS)
+    ]
     changes.erase_parts += parts
-    for one in facts:
-        if one.index not in kept:
-            changes.forget_about += [(id, one.index) for id in about(one.facts) if id in ids]
-            if one.index in {part[0] for part in parts} and "event_id" in one.facts:
-                changes.events.append(EventRow(bytes.fromhex(one.facts["event_id"]), one.index, b""))
-    return Erasure(index, len(parts), len(kept))
+    for one in going:
+        changes.forget_about += [(id, one.index) for id in about(one.facts) if id in ids]
+        if "event_id" in one.facts:
+            changes.events.append(EventRow(bytes.fromhex(one.facts["event_id"]), one.index, b""))
+    gone = ids.difference(retained)
+    changes.forget_about += [(id, entry.index) for entry in entries for id in _erasures_about(entry) if id in gone]
+    return Erasure(indices[0], len(parts), len(kept))
 
 
-def _lives(recorder: Recorder, tx: Transaction, key: bytes) -> list[Life]:
-    """The lives of the person: those of the address that were not released to somebody else, and all linked ones."""
-    own = recorder.lives(key)
-    found = {life.id: life for life in own[-1:]} | {
-        life.id: life for life in own[:-1] if recorder.fold(life.id).erased is not None
-    }
-    waiting = list(found)
-    for one in waiting:
-        new = [link.other for link in recorder.fold(one).links if link.other not in found]
-        for life in tx.lives_by_id(new) if new else ():
-            found[life.id] = life
-            waiting.append(life.id)
-    return list(found.values())
+def _indices(recorder: Recorder, ids: Iterable[str]) -> list[int]:
+    return sorted({index for one in ids for index in recorder.view.about(one)})
 
 
-def _indices(tx: Transaction, ids: Iterable[str]) -> list[int]:
-    return sorted({index for one in ids for index in tx.about(one)})
+def _erasures_about(entry: Entry) -> list[str]:
+    """The ids that an earlier erasure names; none for entries of other kinds."""
+    one = known(entry)
+    return about(one.facts) if one is not None and one.kind in NEVER_ERASED else []
 
 
 def _kept(facts: list[Known], ids: set[str], now: int, parameters: Parameters) -> set[int]:
@@ -128,9 +125,11 @@ def _kept(facts: list[Known], ids: set[str], now: int, parameters: Parameters) -
     books = parameters.bookkeeping_years
     kept |= {one.index for one in facts if one.kind in _BOOKS and now < _books_end(one.time, books)}
     proof = [one for one in facts if one.kind in _PROOF]
-    last = max((one.facts["occurred_at"] for one in proof), default=0)
+    last = max((min(one.facts["occurred_at"], one.time) for one in proof), default=0)
     if now < last + parameters.proof_days * _DAY:
         kept |= {one.index for one in proof}
+    staying = {id for one in facts if one.index in kept for id in about(one.facts)}
+    kept |= {one.index for one in facts if one.kind in _LINKS and staying.issuperset(about(one.facts))}
     # A correction stays as long as what it corrects, or the error would come back.
     kept |= {one.index for one in facts if one.kind == "entry.corrected" and one.facts["corrects"] in kept}
     return kept
@@ -141,33 +140,37 @@ def _books_end(time: int, years: int) -> int:
     return int(datetime(year + 1 + years, 1, 2, tzinfo=UTC).timestamp() * 1000)
 
 
-def _parts_to_erase(entries: list, facts: list[Known], kept: set[int], ids: set[str]) -> list[tuple[int, str]]:  # type: ignore[type-arg]
-    parts = [(entry.index, "person") for entry in entries if isinstance(entry.parts.get("person"), tuple)]
-    return sorted(parts + [(one.index, "facts") for one in facts if one.index not in kept])
-
-
-def _suppress(
-    recorder: Recorder, tx: Transaction, keys: Keys, lives: list[Life], normals: set[str], parameters: Parameters, stops: str
-) -> None:
+def _suppress(recorder: Recorder, keys: Keys, lives: Sequence[Life], normal: str, review_at: int) -> None:
     """The rows that remain, for the address asked about and for every other that the personal parts still name."""
+    view = recorder.view
+    normals = {normal}
     for life in lives:
-        entry = tx.entry(life.index)
+        entry = view.entry(life.index)
         part = entry.parts.get("person") if entry is not None else None
         if isinstance(part, tuple):
-            normals |= set(json.loads(part[1]).get("addresses", {}).values())
-    review = recorder.time + parameters.suppression_review_days * _DAY
-    for one in normals:
-        recorder.changes.suppressions.append(Suppression(address_key(keys.suppression, one), recorder.time, review, stops))
+            normals |= {form for id, form in json.loads(part[1]).get("addresses", {}).items() if id == life.id}
+    stamps = {address_key(keys.suppression, one) for one in normals} | {life.suppressed for life in lives if life.suppressed}
+    rows = [row for stamp in sorted(stamps) if (row := view.suppression(stamp)) is not None]
+    # Of stops with the same scope the newest: also those that an earlier erasure left.
+    stops: dict[str, Stop] = {}
+    for stop in (*(Stop(*one) for row in rows for one in json.loads(row.stops)), *_stops(lives)):
+        before = stops.setdefault(json.dumps(stop.scope), stop)
+        if before.since < stop.since:
+            stops[json.dumps(stop.scope)] = stop
+    said = json.dumps(list(stops.values()))
+    recorder.changes.suppressions += [Suppression(stamp, recorder.time, review_at, said) for stamp in sorted(stamps)]
 
 
-def _shrink(recorder: Recorder, tx: Transaction, lives: list[Life], remaining: list[Known], retained: set[str]) -> None:
-    """Fold what remains; lives of which nothing remains go altogether."""
-    ids = {life.id for life in lives}
-    book = refold(remaining, only=ids)
+def _stops(lives: Sequence[Life]) -> list[Stop]:
+    return [stop for life in lives for stop in Fold.load(life.fold).stops]
+
+
+def _shrink(recorder: Recorder, lives: Sequence[Life], staying: list[Known], retained: Sequence[str]) -> None:
+    """Fold what stays; lives of which nothing stays go altogether."""
+    book = refold(staying, only={life.id for life in lives})
     for life in lives:
-        gone = [key for key in recorder.order_keys(life.id) if key not in book.orders]
         if life.id in retained:
             recorder.replace_fold(life, book.folds.get(life.id, Fold()))
-            recorder.changes.forget_orders += gone
+            recorder.changes.forget_orders += [key for key in recorder.order_keys(life.id) if key not in book.orders]
         else:
             recorder.changes.forget_lives.append(life.id)

@@ -105,11 +105,12 @@ def holdings(
         own, others, reached, stamps = _present(view, lives)
         if all(fold.newest <= at for fold in (own, *others) if fold is not None):
             rows = view.orders(reached, orders if isinstance(orders, str) else None) if orders and reached else ()
-            found = tuple(order for _, order in rows)
+            found, elsewhere = _sides(rows, reached)
         else:
             limit = Limit(head.size)
     if limit is not None:
-        own, others, found, stamps = _past(view, [life for life in lives if life.index < limit.size], limit, at)
+        then = [life for life in lives if life.index < limit.size and life.since <= at]
+        own, others, found, elsewhere, stamps = _past(view, then, limit, at)
     kept = [view.suppression(key) for key in stamps]
     rest = tuple(suppressed(row) for row in (*kept, suppression) if row is not None and row.erased_at <= at)
     return Holdings(
@@ -119,7 +120,18 @@ def holdings(
         verified=head.unverified is None,
         size=head.size if limit is None else limit.size,
         tip=head.tip,
+        elsewhere=elsewhere,
     )
+
+
+_Orders = tuple[Order, ...]
+
+
+def _sides(rows: Iterable[tuple[str, Order]], reached: Sequence[str]) -> tuple[_Orders, _Orders]:
+    """Orders under the address itself, and those under the others reached."""
+    rows = list(rows)
+    own = tuple(order for owner, order in rows if owner == reached[0]) if reached else ()
+    return own, tuple(order for owner, order in rows if owner in reached[1:])
 
 
 def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
@@ -138,9 +150,14 @@ def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold
     return own, tuple(folds[one] for one in reached[1:]), reached, stamps
 
 
+def linked(view: View, lives: Sequence[Life]) -> list[str]:
+    """The ids of the person who has an address now: its newest life first, then linked addresses and erased lives."""
+    return _present(view, lives)[2]
+
+
 def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
     """The newest life, and those before it that ended by erasure: the same person. A released one was somebody else's."""
-    if not lives:
+    if not lives or folds[lives[-1].id].released is not None:
         return []
     earlier = [life.id for life in lives[:-1] if life.id in folds and folds[life.id].erased is not None]
     return [lives[-1].id, *earlier]
@@ -148,8 +165,8 @@ def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
 
 def _past(
     view: View, lives: Sequence[Life], limit: Limit, at: int
-) -> tuple[Fold | None, tuple[Fold, ...], tuple[Order, ...], list[bytes]]:
-    """From the entries known then: own, others, orders, and the keys of suppression rows that count."""
+) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[bytes]]:
+    """From the entries known then: own, others, orders here and elsewhere, and the keys of suppression rows that count."""
     ids = {life.id for life in lives}
     read: set[str] = set()
     indices: set[int] = set()
@@ -165,7 +182,7 @@ def _past(
     reached = _first(seen, book.folds)
     for one in reached:
         reached += [link.other for link in book.folds[one].links if link.other not in reached and link.other in book.folds]
-    orders = tuple(order for (owner, _), order in book.orders.items() if owner in reached)
+    orders, elsewhere = _sides(((owner, order) for (owner, _), order in book.orders.items()), reached)
     stamps = [life.suppressed for life in lives if life.suppressed is not None]
     own = book.folds[reached[0]] if reached else None
-    return own, tuple(book.folds[one] for one in reached[1:]), orders, stamps
+    return own, tuple(book.folds[one] for one in reached[1:]), orders, elsewhere, stamps

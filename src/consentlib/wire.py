@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import date as Date
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,7 @@ import attrs
 
 from consentlib.codec import read, read_time, show_time
 from consentlib.errors import ConsentlibError, EventError, FormatError, TimeError
-from consentlib.events import KINDS, Event, Evidence, FormState, Stop
+from consentlib.events import KINDS, Event, Evidence, FormState, Stop, slots
 
 _TIMES = frozenset({"occurred_at", "valid_until"})
 
@@ -51,10 +50,10 @@ def read_event(found: Any) -> Event:
 def event_json(event: Event) -> dict[str, Any]:
     """The JSON object of an event; fields at their default are left out."""
     found: dict[str, Any] = {"type": event.kind, "subject": event.subject}
-    for one in attrs.fields(type(event)):
-        value = getattr(event, one.name)
-        if one.name != "subject" and value != one.default:
-            found[one.alias] = _plain(one.name, value)
+    for name, alias, default, _ in slots(type(event)):
+        value = getattr(event, name)
+        if value != default and name != "subject":
+            found[alias] = value if type(value) is str else _plain(name, value)
     return found
 
 
@@ -62,7 +61,8 @@ def _plain(name: str, value: Any) -> Any:
     if name in _TIMES:
         return show_time(value)
     if isinstance(value, (FormState, Evidence)):
-        return {key: _plain(key, one) for key, one in attrs.asdict(value).items() if one not in (None, ())}
+        named = [(key, getattr(value, key)) for key, *_ in slots(type(value))]
+        return {key: _plain(key, one) for key, one in named if one is not None and one != ()}
     if isinstance(value, Date):
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else value
@@ -137,6 +137,8 @@ def _widest(cls: type[Event], fields: dict[str, Any]) -> Event:
 
 def _other(value: Any, known: Any) -> str:
     """What was found instead, with the nearest known name; text that is not near anything is not repeated."""
+    from difflib import get_close_matches  # here, because only a mistake needs it
+
     near = get_close_matches(value, known, n=1) if type(value) is str else []
     if near:
         return f"another name; did you mean `{near[0]}`?"

@@ -26,10 +26,8 @@ def test_a_store_plugs_in_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
     """A scheme of the entry-point group is found without this library knowing it."""
     from importlib.metadata import EntryPoint
 
-    from consentlib import store
-
     plugged = EntryPoint("other", "consentlib.store.memory:MemoryStore", "consentlib.stores")
-    monkeypatch.setattr(store, "entry_points", lambda group: [plugged] if group == "consentlib.stores" else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [plugged] if group == "consentlib.stores" else [])
     with pytest.raises(InputError, match="memory://name"):
         open_store("other://x")
     with pytest.raises(InputError, match="`other`"):
@@ -38,9 +36,8 @@ def test_a_store_plugs_in_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_own_schemes_need_no_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """`memory` and `sqlite` are found where no metadata is installed."""
-    from consentlib import store
 
-    monkeypatch.setattr(store, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     for url in ("memory://nobody", "sqlite:////nowhere/at/all.db"):
         with pytest.raises(LedgerMissingError):
             open_store(url)

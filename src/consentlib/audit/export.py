@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from consentlib.errors import StoreUnavailableError
 from consentlib.log import format_line
-from consentlib.log.leaf import split_leaf
 from consentlib.log.merkle import frontier_root
 from consentlib.store import Store
 
@@ -42,7 +41,7 @@ def write_export(store: Store, origin: str, path: Path, *, progress: Callable[[i
     Reads in short transactions, so that nobody waits for it, up to the head it catches up with. What is erased meanwhile must
     not be in the file: then it begins anew, and at last reads in one transaction.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         for attempt in range(_ATTEMPTS):
             size = _write(store, origin, aside, progress, at_once=attempt == _ATTEMPTS - 1)
@@ -58,6 +57,8 @@ def write_export(store: Store, origin: str, path: Path, *, progress: Callable[[i
 
 def _write(store: Store, origin: str, path: Path, progress: Callable[[int], None] | None, *, at_once: bool) -> int | None:
     """One attempt. None if something was erased since it began: a part that is gone now may have been written."""
+    import zipfile  # here, because few who import the library export
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         policies: list[tuple[int, bytes]] = []
         size, begun = 0, None
@@ -68,7 +69,7 @@ def _write(store: Store, origin: str, path: Path, progress: Callable[[int], None
                     begun = head.size if begun is None else begun
                     stop = head.size if at_once else min(head.size, size + _CHUNK)
                     for entry in view.entries(size, stop):
-                        if entry.index >= begun and split_leaf(entry.leaf)[4] == b"part.erased":
+                        if entry.index >= begun and entry.leaf.split(b"\n", 6)[5:6] == [b"part.erased"]:
                             return None
                         file.write(format_line(entry))
                         policy = entry.parts.get("policy")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -77,24 +78,32 @@ def base64(data: bytes) -> bytes:
 
 def encode_leaf(origin: str, index: int, prev: bytes, t: int, kind: str, parts: Mapping[str, bytes]) -> bytes:
     """The bytes of a leaf. `parts` maps names to commitments. Raises `FormatError` for what no leaf may hold."""
-    check_origin(origin)
     if not 0 <= index < INDEX_LIMIT or not 0 <= t < TIME_LIMIT:
         raise FormatError("expected an index from 0 below 2^53 and a time within the years 1970 to 9999, found another")
-    if not kind.isascii() or not _is_kind(kind.encode()):
-        raise FormatError("expected a kind of `a-z`, `_` and `.`, found something else")
     if not 1 <= len(parts) <= PARTS_LIMIT:
         raise FormatError(f"expected 1 to {PARTS_LIMIT} parts, found `{len(parts)}`")
-    if len(prev) != 32 or any(len(value) != 32 for value in parts.values()):
+    names = tuple(sorted(parts))
+    place, label, labels = _names(origin, kind, names)
+    hashes = [parts[name] for name in names]
+    if len(prev) != 32 or any(len(value) != 32 for value in hashes):
         raise FormatError("expected hashes of 32 bytes, found another length")
-    lines = b""
-    for name in sorted(parts):
-        if not name.isascii() or not _is_name(name.encode()):
-            raise FormatError("expected a part's name such as `facts` or `facts.1`, found something else")
-        lines += b"%b %b\n" % (name.encode(), base64(parts[name]))
-    leaf = b"%b%b\n%d\n%b\n%d\n%b\n%b" % (HEADER, origin.encode(), index, base64(prev), t, kind.encode(), lines)
+    lines = b"".join([b"%b %b\n" % (name, base64(value)) for name, value in zip(labels, hashes, strict=True)])
+    leaf = b"%b%b\n%d\n%b\n%d\n%b\n%b" % (HEADER, place, index, base64(prev), t, label, lines)
     if len(leaf) >= LEAF_LIMIT:
         raise FormatError(f"expected a leaf below {LEAF_LIMIT} bytes, found `{len(leaf)}`")
     return leaf
+
+
+@lru_cache(maxsize=256)
+def _names(origin: str, kind: str, names: tuple[str, ...]) -> tuple[bytes, bytes, list[bytes]]:
+    """The bytes of what stands in leaf after leaf, once it was found to be in form."""
+    check_origin(origin)
+    if not kind.isascii() or not _is_kind(kind.encode()):
+        raise FormatError("expected a kind of `a-z`, `_` and `.`, found something else")
+    for name in names:
+        if not name.isascii() or not _is_name(name.encode()):
+            raise FormatError("expected a part's name such as `facts` or `facts.1`, found something else")
+    return origin.encode(), kind.encode(), [name.encode() for name in names]
 
 
 def parse_leaf(data: bytes) -> Leaf:

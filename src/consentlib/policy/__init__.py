@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 from consentlib.policy.load import load_policy, parse_policy
 from consentlib.policy.model import Controller, Form, Parameters, Policy, Processor, Profile, Text, Use
 
@@ -24,4 +22,6 @@ __all__ = [
 
 def starter() -> str:
     """The text of `littlesteps.toml`: a whole policy of a small shop, to start one's own from."""
+    from importlib.resources import files  # here, because a shop has a policy of its own
+
     return files(__name__).joinpath("littlesteps.toml").read_text(encoding="utf-8")

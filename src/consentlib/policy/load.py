@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
 from consentlib.errors import PolicyError
 from consentlib.policy.model import Policy
-from consentlib.policy.read import read_policy
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
@@ -26,6 +24,11 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
 
 def parse_policy(text: str, file: str = "policy") -> Policy:
     """The policy in a TOML text; `file` names it in errors. Raises `PolicyError`."""
+    # Here, because a ledger that is opened has its policy in the log.
+    import tomllib
+
+    from consentlib.policy.read import read_policy
+
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

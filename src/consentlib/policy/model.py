@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, TypeVar
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import Factory, field, fields, frozen, has
 
 from consentlib import codec
 from consentlib.errors import PolicyError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 FORMAT: Final = "consentlib-policy/v1"
 
@@ -159,6 +161,8 @@ class Processor:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo  # here, because most questions need no calendar
+
     return ZoneInfo(name)
 
 
@@ -283,6 +287,8 @@ class Policy:
         """This policy with another profile in force, or other parameters. Raises `PolicyError` for unknown names."""
         from consentlib.policy.read import read_policy  # as above
 
+        if profile in (None, self.profile.name) and not parameters:
+            return self
         changed = self.plain()
         changed["policy"]["profile"] = self.profile.name if profile is None else profile
         changed["parameters"].update(parameters)

@@ -12,7 +12,7 @@ from typing import Final
 
 from consentlib.fold import Grant, Order
 from consentlib.policy.model import Use
-from consentlib.rules.consent import awaits_confirmation, covering, newest, stop_reason, weigh
+from consentlib.rules.consent import STOP_REASONS, awaits_confirmation, covering, newest, weigh
 from consentlib.rules.question import DAY, Found, Question
 
 Condition = Callable[[Question, Use], Found | str]
@@ -171,6 +171,9 @@ def confirmation_pending(question: Question, use: Use) -> Found | str:
         ended = question.erased is not None and spoke <= question.erased
         if ended or spoke > question.at or not awaits_confirmation(question, grant, spoke):
             continue
+        if question.controller not in grant.controllers:
+            nearest = "consent_controller_mismatch"
+            continue
         stop = newest(
             stop
             for name in grant.uses
@@ -179,7 +182,7 @@ def confirmation_pending(question: Question, use: Use) -> Found | str:
             if stop.since >= spoke
         )
         if stop is not None:
-            nearest = stop_reason(stop, use)
+            nearest = STOP_REASONS[stop.kind]
         elif grant.faults or grant.invalidated is not None:
             nearest = "consent_invalid_form"
         elif any(clock.use == use.name for clock in grant.clocks):
@@ -203,7 +206,7 @@ def campaign_won(question: Question, use: Use) -> Found | str:
     spoke = question.spoke(part.said, part.recorded)
     stop = newest(stop for stop in covering(question, use, (use.name,)) if stop.since >= spoke)
     if stop is not None:
-        return stop_reason(stop, use)
+        return STOP_REASONS[stop.kind]
     if spoke > question.at:
         return "consent_future"
     if part.faults:
@@ -234,7 +237,7 @@ def register_clear(question: Question, _: Use) -> Found | str:
 @_condition("claim_open")
 def claim_open(question: Question, _: Use) -> Found | str:
     """A complaint that is not settled may be defended, whatever else ended (GDPR 17(3)(e), 18(2))."""
-    for order in question.held.orders:
+    for order in question.all_orders():
         named = question.request.order in (None, order.order)
         if named and _open(question, order.complaint_opened, order.complaint_closed):
             return Found("claim_open", order.index, order.complaint_opened)
@@ -244,7 +247,9 @@ def claim_open(question: Question, _: Use) -> Found | str:
 @_condition("proof_period")
 def proof_period(question: Question, _: Use) -> Found | str:
     """Proof of a consent while it is used, and for a period after its last use (GDPR 7(1), 17(3)(e))."""
-    grants = [grant for fold in question.folds for grant in fold.grants]
+    grants = [
+        grant for fold in question.folds for grant in fold.grants if question.spoke(grant.said, grant.recorded) <= question.at
+    ]
     if not grants:
         return "no_ground"
     kept = question.policy.parameters.proof_days * DAY

@@ -53,7 +53,7 @@ class Consent(NamedTuple):
 
 def weigh(question: Question, use: Use) -> Consent:
     """The grant that carries `use`, or the stop in force, or the nearest repair."""
-    if not use.carried_by and not use.renews:
+    if not (use.carried_by or use.renews):
         return _weigh(question, use, use.name)
     found = [_weigh(question, use, purpose) for purpose in uses_named(question.policy, use)]
     for one in found:
@@ -81,16 +81,19 @@ def _covers(stop: Stop, question: Question, use: Use, purposes: tuple[str, ...])
     if stop.kind in ("withdrawn", "refused"):
         if stop.uses is not None:
             return not set(stop.uses).isdisjoint(purposes)
-        return "consent" in use.grounds or (use.marketing and not stop.limited)
+        # While processing is restricted every use rests on consent, whatever carries it else (GDPR 18(2)).
+        return "consent" in use.grounds or (use.marketing and not stop.limited) or question.restricted() is not None
+    if stop.kind == "legitimate_interest":
+        return stop.kind in use.grounds
     if stop.kind == "survey":
-        return "survey" in use.objections
+        return stop.kind in use.objections
     return use.marketing and stop.kind in ("direct_marketing", "declined")
 
 
 def _weigh(question: Question, use: Use, purpose: str) -> Consent:
     purposes = (use.name, purpose)
     stops = covering(question, use, purposes) if question.stops else ()
-    last_stop = max((stop.since for stop in stops), default=-1)
+    last_stop = max(stop.since for stop in stops) if stops else -1
     best: Grant | None = None
     best_spoke, best_until, lifted, nearest = -1, None, -1, _MISSING
     for grant in question.own.grants:
@@ -109,20 +112,13 @@ def _weigh(question: Question, use: Use, purpose: str) -> Consent:
         elif reason is not None:
             nearest = min(nearest, _DISTANCE[reason])
     if best is not None:
-        return Consent(best, until=best_until)
+        return Consent(best, "consent_valid", None, best_until)
     stop = newest(stop for stop in stops if stop.since >= lifted)
     if stop is not None:
-        return Consent(None, stop_reason(stop, use), stop)
+        return Consent(None, STOP_REASONS[stop.kind], stop)
     if question.held.others:
         nearest = min(nearest, _elsewhere(question, use, purpose))
     return Consent(None, REPAIRS[nearest])
-
-
-def stop_reason(stop: Stop, use: Use) -> str:
-    """A withdrawal that reaches a use which never rested on consent does so as the objection it also is."""
-    if stop.kind == "withdrawn" and stop.uses is None and "consent" not in use.grounds:
-        return STOP_REASONS["direct_marketing"]
-    return STOP_REASONS[stop.kind]
 
 
 _DISTANCE: Final = {reason: place for place, reason in enumerate(REPAIRS)}
@@ -167,9 +163,9 @@ def _lapsed(question: Question, use: Use, purpose: str, grant: Grant, spoke: int
     """Whether it ran out: its own limit, passivity, age, a material change. Consent clocks are exact hours, half-open."""
     at, parameters = question.at, question.policy.parameters
     start = spoke if grant.confirmed is None or grant.confirmed > at else max(grant.confirmed, spoke)
-    limits = [] if grant.until is None else [grant.until]
+    until = grant.until
     if parameters.consent_max_age_days is not None:
-        limits.append(start + parameters.consent_max_age_days * DAY)
+        until = _sooner(until, start + parameters.consent_max_age_days * DAY)
     if not question.policy.profile.no_passivity:
         passivity = parameters.passivity_days * DAY
         last = start
@@ -178,13 +174,19 @@ def _lapsed(question: Question, use: Use, purpose: str, grant: Grant, spoke: int
                 if max(clock.first - start, clock.widest_gap()) >= passivity:
                     return "consent_expired", None
                 last = max(last, clock.recent[-1])
-        limits.append(last + passivity)
-    until = min(limits, default=None)
+        until = _sooner(until, last + passivity)
     if until is not None and until <= at:
         return "consent_expired", None
-    if not use.renews and question.texts.superseded(grant.text or "", purpose, at):
-        return "consent_version_superseded", None
+    ended = None if use.renews else question.texts.superseded(grant.text or "", purpose)
+    if ended is not None:
+        if ended <= at:
+            return "consent_version_superseded", None
+        until = _sooner(until, ended)
     return None, until
+
+
+def _sooner(until: int | None, limit: int) -> int:
+    return limit if until is None or limit < until else until
 
 
 def _flawed(question: Question, grant: Grant, spoke: int) -> str | None:
@@ -195,8 +197,10 @@ def _flawed(question: Question, grant: Grant, spoke: int) -> str | None:
         return "consent_unconfirmed"
     if grant.faults:
         return "consent_invalid_form"
-    if grant.invalidated is not None and grant.invalidated <= question.at:
-        return "consent_unproven" if grant.why == "proof" else "consent_invalid_form"
+    if grant.invalidated is not None or question.stops or question.held.others:
+        found = _found_invalid(question, grant, spoke)
+        if found is not None:
+            return found
     if not grant.proven or grant.text not in question.texts.uses:
         return "consent_unproven"
     if spoke > question.at:
@@ -204,12 +208,23 @@ def _flawed(question: Question, grant: Grant, spoke: int) -> str | None:
     return None
 
 
+def _found_invalid(question: Question, grant: Grant, spoke: int) -> str | None:
+    """What a later finding says of a grant: on any address it was given for; a finding that names no grant is of all so far."""
+    for fold in question.folds:
+        for one in fold.grants:
+            if one.index == grant.index and question.had(one.invalidated):
+                return "consent_unproven" if one.why == "proof" else "consent_invalid_form"
+    every = [stop for stop in question.stops if stop.kind == "invalidated" and spoke <= stop.since <= question.at]
+    return "consent_invalid_form" if every else None
+
+
 def awaits_confirmation(question: Question, grant: Grant, spoke: int) -> bool:
     """Whether a double opt-in is needed and was not answered in time. A device can't be asked: it is the address itself."""
     parameters = question.policy.parameters
-    if grant.verified or not parameters.double_opt_in or (question.request.address or "").startswith("device:"):
+    if grant.verified or not parameters.double_opt_in:
         return False
-    if grant.confirmed is None or grant.confirmed_recorded is None:
-        return True
-    confirmed = question.spoke(grant.confirmed, grant.confirmed_recorded)
-    return not (confirmed <= question.at and confirmed < spoke + parameters.confirm_within_days * DAY)
+    if grant.confirmed is not None and grant.confirmed_recorded is not None:
+        confirmed = question.spoke(grant.confirmed, grant.confirmed_recorded)
+        if confirmed <= question.at and confirmed < spoke + parameters.confirm_within_days * DAY:
+            return False
+    return not (question.request.address or "").startswith("device:")

@@ -57,7 +57,7 @@ class Request(NamedTuple):
 
 
 class Holdings(NamedTuple):
-    """What the ledger holds about a person: the fold of the address asked, those of linked addresses, and the orders needed."""
+    """What the ledger holds about a person: the fold of the address asked and those of linked addresses; orders likewise."""
 
     own: Fold | None
     others: tuple[Fold, ...] = ()
@@ -67,6 +67,8 @@ class Holdings(NamedTuple):
     tip: bytes = b""
     unknown: frozenset[str] = frozenset()
     """Facts that can't be established now, by the names rules read them under."""
+    elsewhere: tuple[Order, ...] = ()
+    """Orders recorded under linked addresses."""
 
 
 class Determinant(NamedTuple):
@@ -79,7 +81,7 @@ class Determinant(NamedTuple):
     cite: tuple[str, ...]
 
 
-@frozen(repr=False)
+@frozen(repr=False, slots=False)  # without slots it is made in half the time
 class Decision:
     """The answer to a request. Its truth is the verdict.
 

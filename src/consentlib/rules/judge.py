@@ -8,7 +8,7 @@ from typing import Final
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
 from consentlib.rules.question import Found, Question, Texts
-from consentlib.rules.table import RULES, Plan, Rule, plan
+from consentlib.rules.table import MIXED, Plan, Rule, carries_marketing, plan, tracking_until
 
 ABSOLUTE: Final = frozenset(
     {
@@ -40,12 +40,12 @@ def judge(policy: Policy | None, texts: Texts, held: Holdings | None, request: R
     `policy` None is one that can't be used, `held` None a ledger that can't be reached, `request.at` None a time without a
     zone, `request.address` None something that is no address: each denies with its own reason. Never raises for what is asked.
     """
-    if policy is None:
-        return _refusal(None, request, "policy_invalid", held)
     if held is None:
         return _refusal(policy, request, "ledger_unavailable", held)
     if not held.verified:
         return _refusal(policy, request, "ledger_unverified", held)
+    if policy is None:
+        return _refusal(None, request, "policy_invalid", held)
     if request.at is None:
         return _refusal(policy, request, "invalid_time", held)
     chosen = plan_for(policy, request.use)
@@ -55,6 +55,8 @@ def judge(policy: Policy | None, texts: Texts, held: Holdings | None, request: R
         return _refusal(policy, request, "unknown_channel", held)
     if request.address is None:
         return _refusal(policy, request, "invalid_address", held)
+    if request.controller not in policy.controllers:
+        return _refusal(policy, request, "consent_controller_mismatch", held)
     question = Question(policy, texts, held, request, request.at)
     return _judge(question, chosen, chosen.use)
 
@@ -66,14 +68,13 @@ def reads_orders(policy: Policy, use: str, message: Message) -> bool:
         return False
     if chosen.orders or not (message.marketing or message.branded):
         return chosen.orders
-    marketing = plan_for(policy, policy.marketing_use)
-    return marketing is not None and marketing.orders
+    return _plans(policy)[policy.marketing_use].orders
 
 
 def judged_use(policy: Policy, use: str, message: Message) -> str:
     """The use a message is judged as: marketing inside another use's message is judged as marketing."""
     chosen = plan_for(policy, use)
-    mixed = chosen is not None and _carries_marketing(message, chosen.use)
+    mixed = chosen is not None and carries_marketing(message, chosen.use)
     return policy.marketing_use if mixed else chosen.use.name if chosen is not None else use
 
 
@@ -110,14 +111,14 @@ def _plans(policy: Policy) -> dict[str, Plan]:
 def _judge(question: Question, chosen: Plan, asked: Use) -> Decision:
     use, unknown = chosen.use, question.held.unknown
     for rule in chosen.bars:
-        denial = _missing(rule, unknown) or rule.test(question, use)
+        denial = (unknown and _missing(rule, unknown)) or rule.test(question, use)
         if denial is not None:
+            if denial.reason == MIXED:  # type: ignore[union-attr]
+                return _judge_mixed(question, asked, rule)
             return _deny(question, chosen, asked, rule, denial)  # type: ignore[arg-type]
-    if _carries_marketing(question.message, use):
-        return _judge_mixed(question, asked)
     failures: list[tuple[Rule, str]] = []
-    for ground, rule in chosen.grounds:
-        found = "missing_fact" if _missing(rule, unknown) else rule.test(question, use)
+    for ground, rule in chosen.grounds:  # noqa: B007  # read below, by the ground that broke the loop
+        found = "missing_fact" if unknown and _missing(rule, unknown) else rule.test(question, use)
         if found.__class__ is Found:
             break
         if found is not None:
@@ -125,57 +126,32 @@ def _judge(question: Question, chosen: Plan, asked: Use) -> Decision:
     else:
         return _deny_ground(question, chosen, asked, failures)
     for limit in chosen.limits:
-        denial = _missing(limit, unknown) or limit.test(question, use)
+        denial = (unknown and _missing(limit, unknown)) or limit.test(question, use)
         if denial is not None:
             return _deny(question, chosen, asked, limit, denial)  # type: ignore[arg-type]
-    return _allow(question, use, asked, ground, rule, found)  # type: ignore[arg-type]
+    return _allow(question, use, asked, ground, rule, found)
 
 
 def _missing(rule: Rule, unknown: frozenset[str]) -> Found | None:
-    return _MISSING_FACT if unknown and not unknown.isdisjoint(rule.reads) else None
+    return None if unknown.isdisjoint(rule.reads) else _MISSING_FACT
 
 
 _MISSING_FACT: Final = Found("missing_fact")
 
 
-def _carries_marketing(message: Message, use: Use) -> bool:
-    return not use.marketing and bool(message.marketing or (message.branded and "survey" in use.objections))
-
-
-def _judge_mixed(question: Question, asked: Use) -> Decision:
+def _judge_mixed(question: Question, asked: Use, rule: Rule) -> Decision:
     """Marketing in another use's message is marketing, and needs marketing's ground and footer (FO spam guidance ch. 6.2)."""
-    chosen = plan_for(question.policy, question.policy.marketing_use)
-    if chosen is None:
-        return _deny(question, chosen, asked, _MIXED, Found("mixed_content"))
-    decision = _judge(question, chosen, asked)
+    decision = _judge(question, _plans(question.policy)[question.policy.marketing_use], asked)
     if decision.allowed or decision.reason == "message_obligation_unmet":
         return decision
     return _decision(
         question,
         asked,
         allowed=False,
-        reason="mixed_content",
-        determined=(Determinant(_MIXED.id, "deny", None, None, _MIXED.cite), *decision.determined_by),
+        reason=MIXED,
+        determined=(Determinant(rule.id, "deny", None, None, rule.cite), *decision.determined_by),
         also=(decision.reason, *decision.also_failed),
     )
-
-
-def _mixed_test(question: Question, use: Use) -> Found | None:
-    return Found("mixed_content") if _carries_marketing(question.message, use) else None
-
-
-_MIXED: Final = Rule(
-    "no.mixed_content",
-    "deny",
-    frozenset({"marketing", "branded"}),
-    ("MFL 10(1)", "FO spam guidance 2021 ch. 6.2"),
-    {
-        "en": "Marketing in a service message is marketing, and needs its ground.",
-        "da": "Markedsføring i en servicebesked er markedsføring og kræver grundlag som sådan.",
-    },
-    _mixed_test,
-)
-RULES[_MIXED.id] = _MIXED
 
 
 def _deny_ground(question: Question, chosen: Plan, asked: Use, failures: list[tuple[Rule, str]]) -> Decision:
@@ -186,15 +162,15 @@ def _deny_ground(question: Question, chosen: Plan, asked: Use, failures: list[tu
     else:
         rule = chosen.grounds[-1][1]
         only_consent = chosen.use.grounds == ("consent",)
-        reason = "consent_missing" if only_consent or question.own.inherited else "no_ground"
+        # An address that changed hands and has not spoken since: what it consented to was another person's.
+        silent = question.own.inherited and question.own.entries <= 1
+        reason = "consent_missing" if only_consent or silent else "no_ground"
     further = [code for _, code in telling[1:]]
     return _deny(question, chosen, asked, rule, Found(reason), tuple(further))
 
 
-def _deny(
-    question: Question, chosen: Plan | None, asked: Use, rule: Rule, found: Found, further: tuple[str, ...] = ()
-) -> Decision:
-    limits = chosen.limits if chosen is not None and rule.effect == "allow" else ()
+def _deny(question: Question, chosen: Plan, asked: Use, rule: Rule, found: Found, further: tuple[str, ...] = ()) -> Decision:
+    limits = chosen.limits if rule.effect == "allow" else ()
     more = (limit.test(question, asked) for limit in limits)
     also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
     determined = (Determinant(rule.id, "deny", found.index, found.said, rule.cite),)
@@ -203,6 +179,10 @@ def _deny(
 
 def _allow(question: Question, use: Use, asked: Use, ground: str, rule: Rule, found: Found) -> Decision:
     held, request, policy = question.held, question.request, question.policy
+    ends = found.until
+    if question.message.tracking:
+        tracked = tracking_until(question)
+        ends = tracked if ends is None else ends if tracked is None else min(ends, tracked)
     return Decision(
         True,
         found.reason,
@@ -215,7 +195,7 @@ def _allow(question: Question, use: Use, asked: Use, ground: str, rule: Rule, fo
         (Determinant(rule.id, "allow", found.index, found.said, rule.cite),),
         (),
         use.obligations,
-        found.until,
+        ends,
         (policy.id, policy.version, policy.hash),
         held.size,
         held.tip,

@@ -42,10 +42,10 @@ class Texts:
             changed = frozenset(facts.get("uses", ())) if facts.get("material") else frozenset()
             self._add(facts["supersedes"], facts["text_version"], changed, min(facts["occurred_at"], recorded))
 
-    def superseded(self, text: str, use: str, at: int) -> bool:
-        """Whether a material change had ended consents to `use` given on `text` by `at`."""
-        since = self._superseded.get(text)
-        return since is not None and since.get(use, at + 1) <= at
+    def superseded(self, text: str, use: str) -> int | None:
+        """From when a material change ends consents to `use` given on `text`; None where none does."""
+        ended = self._superseded.get(text)
+        return None if ended is None else ended.get(use)
 
     def _add(self, old: str, new: str, uses: frozenset[str], since: int) -> None:
         self._changes.append((old, new, uses, since))
@@ -68,7 +68,7 @@ class Found(NamedTuple):
     """What a rule found: the reason code, the entry and time it rests on, and until when it stays so."""
 
     reason: str
-    index: int | None = None
+    index: int | None = None  # type: ignore[assignment]  # hides tuple.index
     said: int | None = None
     until: int | None = None
 
@@ -150,6 +150,8 @@ class Question:
 
     def restricted(self) -> int | None:
         """Since when the person's data is restricted (GDPR 18); None if it is not."""
+        if self.own.restricted is None and not self.held.others:
+            return None
         since = None
         for fold in self.folds:
             start = fold.restricted
@@ -158,15 +160,24 @@ class Question:
                 since = since if lifted else max(start, since or start)
         return since
 
-    def orders(self, *, after_erasure: bool = True) -> list[Order]:
-        """The orders that were placed by the time asked about; without those an erasure ended, unless they are asked for."""
+    def all_orders(self) -> list[Order]:
+        """The person's orders, whatever address they were recorded under."""
         found: dict[str, Order] = {}
-        for order in self.held.orders:
+        for order in (*self.held.orders, *self.held.elsewhere):
             found[order.order] = _merge(found[order.order], order) if order.order in found else order
+        return list(found.values())
+
+    def orders(self, *, after_erasure: bool = True, bound: bool = False) -> list[Order]:
+        """The orders that were placed by the time asked about; without those an erasure ended, unless they are asked for.
+
+        `bound`: only those placed under the address asked about. What a sale allows is bound to the address given with it.
+        """
+        here = {order.order for order in self.held.orders if order.placed is not None}
         return [
             order
-            for order in found.values()
+            for order in self.all_orders()
             if order.placed is not None
+            and (not bound or order.order in here)
             and self.spoke(order.placed, order.recorded or 0) <= self.at
             and not (after_erasure and self.erased is not None and order.placed <= self.erased)
         ]
@@ -181,11 +192,12 @@ _NOTHING: Final = Fold()
 
 def _merge(one: Order, other: Order) -> Order:
     """The same order, known under two addresses of a person."""
-    return Order(*(b if a is None or a is False or a == -1 else a for a, b in zip(one, other, strict=True)))
+    return Order._make(b if a is None or a is False or a == -1 else a for a, b in zip(one, other, strict=True))
 
 
 def uses_named(policy: Policy, use: Use) -> tuple[str, ...]:
-    """The purposes whose consent carries a use: its own, those that carry it, or, for a renewal, all that may be renewed."""
+    """The purposes whose consent carries a use: its own, those that carry it, or, for a renewal, those that send messages."""
     if use.renews:
-        return tuple(one.name for one in policy.uses.values() if one.marketing and "consent" in one.grounds and not one.renews)
+        sends = (one for one in policy.uses.values() if one.marketing and one.declare_marketing and not one.renews)
+        return tuple(one.name for one in sends if "consent" in one.grounds)
     return (use.name, *use.carried_by)

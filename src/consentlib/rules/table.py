@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.conditions import CONDITIONS, ORDER_CONDITIONS
-from consentlib.rules.consent import Consent, stop_reason, weigh
+from consentlib.rules.consent import STOP_REASONS, Consent, weigh
+from consentlib.rules.decision import Message
 from consentlib.rules.question import DAY, Found, Question
 
 Test = Callable[[Question, Use], Found | str | None]
-"""A deny rule gives `Found` (it denies) or None; a ground gives `Found` (it holds), or the reason why not, or None (never asked)."""
+"""A deny rule gives `Found` (it denies) or None; a ground `Found` (it holds), the reason why not, or None (not offered)."""
 
 
 @frozen
@@ -81,7 +82,7 @@ def _erased(question: Question, _: Use) -> Found | None:
 @_rule(
     "no.restriction",
     "deny",
-    "restricted grants",
+    "restricted grants stops birthdate texts",
     ("GDPR 18(2)",),
     "While processing is restricted, only what the person agreed to since then may be done.",
     "Mens behandlingen er begrænset, må kun det ske, som personen siden har sagt ja til.",
@@ -95,19 +96,9 @@ def _restricted(question: Question, use: Use) -> Found | None:
 
 def _consent_since(question: Question, use: Use, since: int) -> Consent:
     """A consent for this use that was given after the restriction was set."""
-    asked = use if "consent" in use.grounds else _resting_on_consent(use)
-    found = weigh(question, asked)
-    return found if found.grant is not None and found.grant.said > since else Consent(None)
-
-
-_by_consent: dict[Use, Use] = {}
-
-
-def _resting_on_consent(use: Use) -> Use:
-    """The same use, resting on consent: a stop of everything that rests on consent then reaches it."""
-    if use not in _by_consent:
-        _by_consent[use] = evolve(use, grounds=("consent",), declared_grounds=("consent",))
-    return _by_consent[use]
+    found = weigh(question, use)
+    grant = found.grant
+    return found if grant is not None and question.spoke(grant.said, grant.recorded) > since else Consent(None)
 
 
 @_rule(
@@ -140,11 +131,32 @@ def _undeclared(question: Question, use: Use) -> Found | None:
     return None
 
 
+def carries_marketing(message: Message, use: Use) -> bool:
+    """Whether a message of this use is judged as marketing instead."""
+    return not use.marketing and bool(message.marketing or (message.branded and "survey" in use.objections))
+
+
+MIXED: Final = "mixed_content"
+"""The reason of the rule below, on which the judge asks again as marketing."""
+
+
+@_rule(
+    "no.mixed_content",
+    "deny",
+    "marketing branded",
+    ("MFL 10(1)", "FO spam guidance 2021 ch. 6.2"),
+    "Marketing in a service message is marketing, and needs its ground.",
+    "Markedsføring i en servicebesked er markedsføring og kræver grundlag som sådan.",
+)
+def _mixed(question: Question, use: Use) -> Found | None:
+    return Found(MIXED) if carries_marketing(question.message, use) else None
+
+
 @_rule(
     "no.stop",
     "deny",
-    "stops grants",
-    ("GDPR 7(3)", "GDPR 21(2)-(3)", "MFL 10(1)"),
+    "stops grants birthdate texts",
+    ("GDPR 7(3)", "GDPR 21(1)-(3)", "MFL 10(1)"),
     "A no stays a no until the person gives a new, valid consent.",
     "Et nej er et nej, indtil personen giver et nyt, gyldigt samtykke.",
 )
@@ -152,9 +164,7 @@ def _stopped(question: Question, use: Use) -> Found | None:
     if not question.stops:
         return None
     stop = weigh(question, use).stop
-    if stop is None or stop.limited:
-        return None
-    return Found(stop_reason(stop, use), stop.index, stop.since)
+    return None if stop is None else Found(STOP_REASONS[stop.kind], stop.index, stop.since)
 
 
 # Grounds.
@@ -163,7 +173,7 @@ def _stopped(question: Question, use: Use) -> Found | None:
 @_rule(
     "consent.during_restriction",
     "allow",
-    "restricted grants stops birthdate",
+    "restricted grants stops birthdate texts",
     ("GDPR 18(2)",),
     "The person agreed to this after restricting the processing.",
     "Personen har sagt ja til dette efter at have begrænset behandlingen.",
@@ -207,7 +217,7 @@ def _soft_opt_in(question: Question, use: Use) -> Found | str | None:
         return None
     sales = [
         (order.category, order.placed or 0, order.index)
-        for order in question.orders()
+        for order in question.orders(bound=True)
         if order.offered and not order.declined and not question.had(order.cancelled)
     ]
     if question.policy.profile.soft_opt_in_negotiation:
@@ -221,14 +231,16 @@ def _soft_opt_in(question: Question, use: Use) -> Found | str | None:
     if question.minor_on(question.at):
         return "minor_without_parent"
     message = question.message
-    if message.own_products is None or message.product_category is None:
+    if message.own_products is None:
         return "missing_fact"
-    if not message.own_products:
+    if not message.own_products or question.controller != question.policy.controller:
         return "soft_opt_in_not_own"
     kept = parameters.soft_opt_in_max_days * DAY
     fresh = [sale for sale in sales if question.at < sale[1] + kept]
     if not fresh:
         return "soft_opt_in_stale"
+    if message.product_category is None:
+        return "missing_fact"
     similar = [sale for sale in fresh if sale[0] == message.product_category]
     if not similar:
         return "soft_opt_in_not_similar"
@@ -246,11 +258,11 @@ def _soft_opt_in(question: Question, use: Use) -> Found | str | None:
 )
 def _implied(question: Question, _: Use) -> Found | str | None:
     profile = question.policy.profile
-    if not profile.implied:
+    if not profile.implied or question.controller != question.policy.controller:
         return None
     reasons = [
         (order.placed or 0, profile.implied_purchase_days, order.index)
-        for order in question.orders()
+        for order in question.orders(bound=True)
         if not question.had(order.cancelled)
     ]
     asked = question.own.asked
@@ -273,7 +285,7 @@ _CONDITION_TEXTS: Final = {
         "En ordre er i gang, eller dens reklamationsfrist løber.",
     ),
     "order_delivered_recently": (
-        "orders objections branded",
+        "orders",
         ("GDPR 6(1)(b)", "GDPR 6(1)(f)", "FO 16/06125"),
         "Goods were delivered a short while ago.",
         "Varer er leveret for kort tid siden.",
@@ -321,7 +333,7 @@ _CONDITION_TEXTS: Final = {
         "Personen har vundet en præmie, der stadig kan gøres krav på.",
     ),
     "register_clear": (
-        "registers objections birthdate",
+        "registers birthdate",
         ("GDPR 6(1)(f)", "MFL 10(4)"),
         "The person is in no register of those who decline letters, looked up lately.",
         "Personen står ikke i Robinsonlisten, som er slået op for nylig.",
@@ -333,7 +345,7 @@ _CONDITION_TEXTS: Final = {
         "Et krav er åbent.",
     ),
     "proof_period": (
-        "grants",
+        "grants stops birthdate texts",
         ("GDPR 7(1)", "GDPR 17(3)(e)", "EDPB 05/2020 para 107"),
         "Proof of a consent is kept while it is used and for a period afterwards.",
         "Dokumentation for et samtykke gemmes, mens det bruges, og en periode derefter.",
@@ -368,17 +380,6 @@ for _name, (_reads, _cite, _en, _da) in _CONDITION_TEXTS.items():
     _rule(_name, "allow", _reads, _cite, _en, _da)(CONDITIONS[_name])
 
 
-def _unopposed(question: Question, use: Use, condition: Rule) -> Found | str:
-    """A legitimate interest ends with an objection to it (GDPR 21(1)), whichever of the person's addresses it came by."""
-    found = condition.test(question, use)
-    if isinstance(found, Found):
-        stops = [stop for stop in question.stops if stop.kind == "legitimate_interest" and stop.since <= question.at]
-        reached = [stop for stop in stops if stop.channels is None or question.channel in (*stop.channels, "any")]
-        if reached:
-            return "objection_legitimate_interest"
-    return found or "no_ground"
-
-
 # Limits.
 
 
@@ -410,7 +411,7 @@ def _data(question: Question, use: Use) -> Found | None:
 @_rule(
     "only.processor",
     "deny",
-    "processor grants",
+    "processor",
     ("GDPR 28", "GDPR 4(11)"),
     "Only a processor the policy names may send; anybody else is a partner and needs consent.",
     "Kun en databehandler, som politikken nævner, må sende; enhver anden er en partner og kræver samtykke.",
@@ -438,16 +439,25 @@ def _footer(question: Question, use: Use) -> Found | None:
 @_rule(
     "only.without_tracking",
     "deny",
-    "tracking grants stops",
+    "tracking grants stops birthdate texts",
     ("ePD 5(3)", "EDPB 2/2023"),
     "Pixels and tracked links need a consent of their own.",
     "Sporingspixels og sporede links kræver deres eget samtykke.",
 )
 def _tracking(question: Question, _: Use) -> Found | None:
-    if not question.message.tracking:
+    if not question.message.tracking or _tracked(question).grant is not None:
         return None
+    return Found("tracking_not_consented")
+
+
+def _tracked(question: Question) -> Consent:
     use = question.policy.uses.get(TRACKING_USE)
-    return None if use is not None and weigh(question, use).grant is not None else Found("tracking_not_consented")
+    return Consent(None) if use is None else weigh(question, use)
+
+
+def tracking_until(question: Question) -> int | None:
+    """Until when the consent to tracking lasts that a message relies on."""
+    return _tracked(question).until
 
 
 TRACKING_USE: Final = "email_tracking"
@@ -485,6 +495,8 @@ def plan(policy: Policy, use: Use) -> Plan:
         elif conditions & _BY_LAW and "restricted_storage" not in conditions:
             bars.append("no.restriction_at_all")
     bars.append("no.undeclared_content")
+    if not use.marketing:
+        bars.append("no.mixed_content")
     if not _ELECTIVE.isdisjoint(use.grounds) and "campaign_won" not in conditions:
         bars.append("no.stop")
     grounds: list[tuple[str, Rule]] = []
@@ -492,10 +504,7 @@ def plan(policy: Policy, use: Use) -> Plan:
         grounds.append(("consent", RULES["consent.during_restriction"]))
     for ground in use.grounds:
         condition = use.conditions.get(ground)
-        rule = RULES[condition] if condition else RULES[f"{ground}.valid"]
-        if ground == "legitimate_interest":
-            rule = _opposable(rule)
-        grounds.append((ground, rule))
+        grounds.append((ground, RULES[condition or f"{ground}.valid"]))
     limits = ["only.channel", "only.data", "only.processor", "only.with_footer", "only.without_tracking"]
     reads_orders = bool(conditions & ORDER_CONDITIONS) or (
         "soft_opt_in" in use.grounds and bool(policy.parameters.soft_opt_in_channels)
@@ -507,10 +516,4 @@ def plan(policy: Policy, use: Use) -> Plan:
         tuple(grounds),
         tuple(RULES[name] for name in limits),
         reads_orders,
-    )
-
-
-def _opposable(condition: Rule) -> Rule:
-    return evolve(
-        condition, test=lambda question, use: _unopposed(question, use, condition), cite=(*condition.cite, "GDPR 21(1)")
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, cast
 
 from consentlib.errors import InputError
@@ -61,6 +60,8 @@ def _store_class(url: str) -> type[Store]:
     if colon and scheme in _OWN:
         module, name = _OWN[scheme]
         return cast("type[Store]", getattr(import_module(module), name))
+    from importlib.metadata import entry_points  # here, because it costs as much as half of this library
+
     plugged: dict[str, Any] = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if colon and scheme in plugged:
         return cast("type[Store]", plugged[scheme].load())

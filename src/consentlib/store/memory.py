@@ -197,6 +197,11 @@ class _View:
         """See `View.lives_by_id`."""
         return tuple([life for id in dict.fromkeys(ids) if (life := self._get("lives", id)) is not None])
 
+    def all_lives(self) -> Iterator[Life]:
+        """See `View.all_lives`."""
+        for id in self._ids():
+            yield self._get("lives", id)
+
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
         """See `View.orders`."""
         found = [(id, self._get("orders", id) or {}) for id in dict.fromkeys(ids)]
@@ -240,6 +245,9 @@ class _View:
         if found is None:
             raise KeyError((level, position))
         return bytes(found)
+
+    def _ids(self) -> list[str]:
+        return list(self._table("lives"))
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         return sorted(index for index in self._table("entries") if index >= start and (stop is None or index < stop))
@@ -287,6 +295,9 @@ class _Transaction(_View):
         if key not in rows:
             return super()._get(name, key)
         return None if rows[key] is _GONE else rows[key]
+
+    def _ids(self) -> list[str]:
+        return [id for id in dict.fromkeys([*super()._ids(), *self._over["lives"]]) if self._get("lives", id) is not None]
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         new = (index for index in self._over["entries"] if index >= start and (stop is None or index < stop))
@@ -350,7 +361,7 @@ class _Transaction(_View):
         self._over["lives"][life.id] = life
         if old is None:
             lives = [*self.lives(life.key), life]
-            self._put("keys", life.key, tuple(one.id for one in sorted(lives, key=lambda one: one.index)))
+            self._put("keys", life.key, tuple(one.id for one in sorted(lives, key=lambda one: (one.index, one.since))))
 
     def _forget_life(self, id: str) -> None:
         life = self._get("lives", id)

@@ -119,11 +119,15 @@ class View(Protocol):
     def head(self) -> Head: ...
 
     def lives(self, key: bytes) -> tuple[Life, ...]:
-        """All lives of an address, oldest first (by `index`)."""
+        """All lives of an address, oldest first (by `index`, then `since`)."""
         ...
 
     def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
         """The lives with these ids that exist, in any order."""
+        ...
+
+    def all_lives(self) -> Iterator[Life]:
+        """Every life, in any order, read piecemeal like `entries`."""
         ...
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:

@@ -108,12 +108,19 @@ class View:
 
     def lives(self, key: bytes) -> tuple[Life, ...]:
         """See `View.lives`."""
-        return tuple(map(Life._make, self._rows(f"{_LIFE} WHERE key = ? ORDER BY idx", (key,))))
+        return tuple(map(Life._make, self._rows(f"{_LIFE} WHERE key = ? ORDER BY idx, since", (key,))))
 
     def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
         """See `View.lives_by_id`."""
         found = [self._rows(f"{_LIFE} WHERE id = ?", (id,)) for id in dict.fromkeys(ids)]
         return tuple(map(Life._make, chain.from_iterable(found)))
+
+    def all_lives(self) -> Iterator[Life]:
+        """See `View.all_lives`."""
+        last = ""
+        while rows := self._rows(f"{_LIFE} WHERE id > ? ORDER BY id LIMIT {_PAGE}", (last,)):
+            yield from map(Life._make, rows)
+            last = rows[-1][1]
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
         """See `View.orders`."""
@@ -141,11 +148,14 @@ class View:
         for rows in self._pages("idx, CAST(leaf AS BLOB)", start, stop):
             first, last = rows[0][0] * schema.PARTS_AN_ENTRY, (rows[-1][0] + 1) * schema.PARTS_AN_ENTRY
             parts: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
-            for id, name, salt, data in self._rows(
-                "SELECT id, name, salt, CAST(data AS BLOB) FROM consentlib_parts WHERE id >= ? AND id < ?",
+            for id, index, name, salt, data in self._rows(
+                "SELECT id, idx, name, salt, CAST(data AS BLOB) FROM consentlib_parts WHERE id >= ? AND id < ?",
                 (first, last),
             ):
-                parts[id // schema.PARTS_AN_ENTRY][name] = None if salt is None and data is None else (salt, data)
+                found = parts[id // schema.PARTS_AN_ENTRY]
+                if name in found or id // schema.PARTS_AN_ENTRY != index:
+                    name += "?"  # not as it was written: no leaf commits to such a name
+                found[name] = None if salt is None and data is None else (salt, data)
             for index, leaf in rows:
                 yield Entry(index, leaf, parts[index])
 

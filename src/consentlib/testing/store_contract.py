@@ -302,6 +302,21 @@ class StoreContract:
             assert {one.id for one in view.lives_by_id(["c", "nobody", "a", "a"])} == {"a", "c"}
             assert view.lives_by_id([]) == ()
 
+    def test_all_lives(self, store: Store) -> None:
+        """Every life comes once, however many there are; a transaction's own count, and what it forgot does not."""
+        many = [life(f"{number:04}", sha256(b"%d" % number).digest(), index=number) for number in range(600)]
+        put(store, lives=many)
+        with store.read() as view:
+            assert sorted(one.id for one in view.all_lives()) == [one.id for one in many]
+        with store.write() as transaction:
+            head = transaction.head()
+            transaction.apply(
+                Changes(head, lives=[life("x"), life("0007", many[7].key, index=7, fold="new")], forget_lives=["0000"])
+            )
+            seen = {one.id: one.fold for one in transaction.all_lives()}
+            assert len(seen) == 600
+            assert (seen["x"], seen["0007"], "0000" in seen) == ("[]", "new", False)
+
     def test_a_life_replaces_the_one_with_its_id(self, store: Store) -> None:
         """Rows are keyed by id: any other field may change, and no second row is left."""
         put(store, lives=[life("a", fold="old"), life("b", index=1)])

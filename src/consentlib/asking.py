@@ -1,0 +1,251 @@
+"""Asking: from what a caller says to a request that the rules can judge, and the answer from what a store holds."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from attrs import evolve
+
+from consentlib.addresses import address_key, default_channel, kind_of, normalise, stop_key
+from consentlib.codec import millis
+from consentlib.errors import AddressError, InputError, LedgerError
+from consentlib.fold import Fold
+from consentlib.keys import Keys
+from consentlib.policy import Policy
+from consentlib.reader import Limit, Scope, holdings, read_scope, simple
+from consentlib.rules import Decision, Holdings, Message, Request, Texts, absolute_reason, judge, reads_orders
+from consentlib.rules.decision import UNDECLARED
+from consentlib.rules.judge import ABSOLUTE
+from consentlib.store import Store
+from consentlib.store.protocol import Head, Life, View
+
+Mode = Literal["enforce", "warn", "observe"]
+Clock = Callable[[], int]
+
+_log = logging.getLogger("consentlib")
+_is_name = re.compile(r"[A-Za-z0-9_.:/+-]{1,128}", re.ASCII).fullmatch
+_UNREADABLE: Final = "?"
+"""In the place of what is no name: nothing is called so, and no repr shows what it was."""
+
+
+class Asked(NamedTuple):
+    """What a caller asks, apart from the address: names that are names, a message that is one, times in milliseconds."""
+
+    use: str
+    channel: str | None
+    message: Message
+    at: int | None
+    known_at: int | None
+    known_size: int | None
+    timely: bool
+    controller: str | None
+    order: str | None
+    campaign: str | None
+    data: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        use: Any,
+        channel: Any = None,
+        message: Any = UNDECLARED,
+        at: Any = None,
+        known_at: Any = None,
+        controller: Any = None,
+        order: Any = None,
+        campaign: Any = None,
+        data: Any = (),
+    ) -> Asked:
+        """From the arguments of `check`, whatever they are. What can't be read is never left out: it denies.
+
+        Values are told by their exact type, because an object of a stranger may raise at any other touch.
+        """
+        if message is None:
+            message = UNDECLARED
+        elif type(message) is not Message:
+            message = _UNREAD_MESSAGE
+        size = known_at if type(known_at) is int else None
+        when = None if at is None else _millis(at)
+        known = None if known_at is None or size is not None else _millis(known_at)
+        return cls(
+            _name(use),
+            None if channel is None else _name(channel),
+            message,
+            when,
+            known,
+            size,
+            _BAD not in (when, known) and (size is None or size >= 0),
+            None if controller is None else _name(controller),
+            None if order is None else _name(order),
+            None if campaign is None else _name(campaign),
+            tuple(map(_name, data)) if type(data) in (tuple, list, set, frozenset) else (_UNREADABLE,),
+        )
+
+    def times(self, now: int, size: int) -> tuple[int | None, Limit | None]:
+        """When it is to happen, None if that can't be read, and how much of the log counts, None for all of it."""
+        if not self.timely:
+            return None, None
+        at = now if self.at is None else self.at
+        if self.known_size is not None:
+            return at, None if self.known_size >= size else Limit(self.known_size)
+        known_at = at if self.known_at is None else self.known_at
+        return at, None if known_at >= now else Limit(size, known_at)
+
+    def request(self, address: str | None, policy: Policy | None, at: int | None) -> Request:
+        """The request that the rules judge."""
+        channel, controller = self.channel or "", self.controller
+        if policy is not None:
+            channel = _channel(policy, self, address) if self.channel is None else channel
+            controller = controller or policy.controller
+        return Request(
+            self.use,
+            channel,
+            address,
+            controller or "",
+            at,
+            self.known_at if at is not None else None,
+            self.order,
+            self.campaign,
+            self.data,
+            self.message,
+        )
+
+
+_BAD: Final = -(2**63)
+_UNREAD_MESSAGE: Final = Message(marketing=True)  # may be anything, so it is what needs most
+
+
+def _millis(value: Any) -> int:
+    if type(value) is not int and not issubclass(type(value), datetime):
+        return _BAD
+    try:
+        return millis(value)
+    except Exception:  # noqa: BLE001  # a zone may be anybody's code
+        return _BAD
+
+
+def _name(value: Any) -> str:
+    return value if type(value) is str and _is_name(value) else _UNREADABLE
+
+
+def _channel(policy: Policy, asked: Asked, address: str | None) -> str:
+    """The channel that is meant where none is named: the address's, unless the use has only one."""
+    use = policy.use(asked.use)
+    by_address = default_channel(address) if address is not None else "none"
+    if use is not None and not use.permits(by_address):
+        only = sorted(use.channels) or ["none"]
+        if len(only) == 1 or (address is not None and kind_of(address) == "phone" and "phone" in only):
+            return "phone" if "phone" in only else only[0]
+    return by_address
+
+
+class Named(NamedTuple):
+    """An address as it was asked about: its key form, its key, and whether it could be read as it stands."""
+
+    form: str
+    key: bytes
+    readable: bool
+
+
+class Asking:
+    """Answers requests from what a store holds, under the policy in force there. Threads may share it."""
+
+    def __init__(self, store: Store, keys: Keys, clock: Clock, mode: Mode) -> None:
+        if mode not in get_args(Mode):
+            raise InputError("expected mode `enforce`, `warn` or `observe`, found another")
+        self.mode = mode
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._held: Scope | None = None
+
+    def check(self, address: Any, asked: Asked) -> Decision:
+        """The decision. Never raises: what goes wrong on the way to an answer is a denial."""
+        try:
+            named = self.named(address)
+            head, lives = self._store.lookup(named.key)
+            return self.decide(None, head, lives, named, asked, self._clock())
+        except LedgerError:
+            return self._refuse(None, asked)
+
+    def named(self, address: Any) -> Named:
+        """The key form of an address and its key. What is no address may still be known, from a stop or an order."""
+        try:
+            form, readable = normalise(address if issubclass(type(address), str) else ""), True
+        except AddressError:
+            form, readable = stop_key(address), False
+        return Named(form, address_key(self._keys.address, form), readable)
+
+    def scope(self, head: Head, view: View | None = None) -> Scope:
+        """Policy and texts as of a head; read once for each change of them."""
+        held = self._held
+        if held is None or held.size != head.scope:
+            if view is None:
+                with self._store.read() as fresh:
+                    held = read_scope(fresh, Limit(head.size))
+            else:
+                held = read_scope(view, Limit(head.size))
+            self._held = held
+        return held
+
+    def decide(self, view: View | None, head: Head, lives: Sequence[Life], named: Named, asked: Asked, now: int) -> Decision:
+        """Judge one request. Without a view the rows given must say all; if they don't, one is opened.
+
+        Rows that can't be read deny as a log that did not verify. Raises `LedgerError` if the store does.
+        """
+        try:
+            return self._decide(view, head, lives, named, asked, now)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a damaged row makes of the code that reads it: doubt means no
+            _log.error("a check met rows that can't be read: `%s`", type(error).__name__)
+            return self._refuse(Holdings(None, verified=False), asked)
+
+    def _refuse(self, person: Holdings | None, asked: Asked) -> Decision:
+        """The denial where the store or its rows can't be read."""
+        policy = self._held.policy if self._held is not None else None
+        return judge(policy, Texts(), person, asked.request(None, policy, None))
+
+    def _decide(self, view: View | None, head: Head, lives: Sequence[Life], named: Named, asked: Asked, now: int) -> Decision:
+        held = self.scope(head, view)
+        policy, texts = held.policy, held.texts
+        if policy is None:
+            return judge(None, texts, _nobody(head), asked.request(None, None, None))
+        at, limit = asked.times(max(now, head.time), head.size)
+        if head.time > now + policy.parameters.clock_skew_seconds * 1000:
+            at = None
+        known = named.readable or (bool(lives) and kind_of(named.form) == "verbatim")
+        request = asked.request(named.form if known else None, policy, at)
+        if at is None or not known:
+            return judge(policy, texts, _nobody(head), request)
+        orders: str | bool = reads_orders(policy, asked.use, asked.message) and (request.order or True)
+        fold = Fold.load(lives[0].fold) if len(lives) == 1 and not orders and limit is None else None
+        if fold is not None and fold.newest <= at and fold.released is None and simple(lives[0], fold):
+            person = Holdings(fold, (), (), head.unverified is None, head.size, head.tip)
+        elif view is None:
+            with self._store.read() as fresh:
+                return self._decide(fresh, fresh.head(), fresh.lives(named.key), named, asked, now)
+        else:
+            stamp = view.suppression(address_key(self._keys.suppression, named.form)) if not lives else None
+            person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit)
+            texts = texts if limit is None else read_scope(view, limit).texts
+        decision = judge(policy, texts, person, request)
+        return (
+            decision if decision.allowed or self.mode == "enforce" else self._soften(decision, policy, texts, person, request)
+        )
+
+    def _soften(self, decision: Decision, policy: Policy, texts: Texts, person: Holdings, request: Request) -> Decision:
+        """Let a denial through that the mode does not enforce, marked."""
+        if decision.reason in ABSOLUTE or absolute_reason(policy, texts, person, request) is not None:
+            return decision
+        if self.mode == "warn":
+            _log.warning("use `%s` would be denied: `%s`", decision.use, decision.reason)
+        return evolve(decision, allowed=True, would_deny=decision.reason)
+
+
+def _nobody(head: Head) -> Holdings:
+    return Holdings(None, (), (), head.unverified is None, head.size, head.tip)

@@ -1,0 +1,31 @@
+"""The benchmark script itself: that it runs, never how fast."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_quick_run_prints_every_figure() -> None:
+    """`run.py --quick --json` ends well, says nothing on the side and gives every figure."""
+    script = Path(__file__).with_name("run.py")
+    done = subprocess.run([sys.executable, script, "--quick", "--json"], check=False, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    subjects = [row["name"].replace(":", ",").partition(",")[0] for row in rows]
+    assert subjects == [
+        "single durable append",
+        "batches of 1",
+        "batches of 1",
+        "judge from a fold",
+        "check",
+        "check",
+        "verify chain and content",
+        "export",
+        "memory of verify",
+        "memory of export",
+        "import consentlib",
+    ]
+    assert all(row["value"] for row in rows)

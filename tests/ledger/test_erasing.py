@@ -1,0 +1,191 @@
+"""Erasing: what goes, what stays and how long, what remains of a no."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consentlib import Evidence
+from consentlib.errors import ErasedError, InputError
+from consentlib.events import (
+    ConsentConfirmed,
+    ConsentGiven,
+    ConsentWithdrawn,
+    IdentityLinked,
+    InquiryReceived,
+    ObjectionRaised,
+    OrderPlaced,
+)
+from shop import DAY, LETTER, SEEN, Shop
+
+ANN = "ann@example.dk"
+WHY: dict[str, Any] = {"reason": "art17", "by": "dpo"}
+
+
+def plain(shop: Shop, text: str) -> list[str]:
+    """The files of the database that hold a text."""
+    return [path.name for path in sorted(shop.path.parent.glob("shop.db*")) if text.encode() in path.read_bytes()]
+
+
+def test_what_goes_and_what_stays(shop: Shop) -> None:
+    """Personal parts go at once, facts without a reason to stay too; proof and books stay, and rules read them."""
+    shop.sign_up(ANN)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.record(InquiryReceived(ANN))
+    erased = shop.ledger.erase(ANN, **WHY)
+    assert (erased.index, erased.parts, erased.kept, erased.pending) == (5, 2, 3, False)
+    kinds = [(entry.kind, entry.facts is None, entry.person) for entry in shop.ledger.history(ANN)]
+    assert kinds == [
+        ("consent.given", False, None),
+        ("consent.confirmed", False, None),
+        ("order.placed", False, None),
+        ("part.erased", False, None),
+    ]
+    assert shop.newsletter(ANN).reason == "erased"
+    assert shop.ledger.check(ANN, use="legal_bookkeeping", order="o1")
+    assert shop.ledger.verify(read_models=True).erased == 2
+
+
+def test_later_erasure_takes_what_has_run_out(shop: Shop) -> None:
+    """A second erasure takes facts whose time is over, and with the last of them the address's row; the stop outlives both."""
+    shop.sign_up(ANN)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.record(IdentityLinked(ANN, other="a@work.dk"))
+    shop.ledger.record(OrderPlaced("a@work.dk", order="o2"))
+    shop.ledger.withdraw("a@work.dk")
+    first = shop.ledger.erase(ANN, **WHY)
+    assert shop.ledger.erase(ANN, **WHY).parts == 0
+    shop.clock.tick(days=731)
+    second = shop.ledger.erase(ANN, **WHY)
+    assert (first.kept, second.parts, second.kept) == (7, 4, 3)
+    shop.clock.tick(days=6 * 366)
+    third = shop.ledger.erase(ANN, **WHY)
+    assert (third.parts, third.kept) == (3, 0)
+    assert shop.ledger.erase("a@work.dk", **WHY).parts == 0
+    assert shop.look("SELECT count(*) FROM consentlib_lives") == [(0,)]
+    for address in (ANN, "a@work.dk"):
+        assert shop.ledger.history(address) == []
+        assert shop.newsletter(address).reason == "erased"
+    shop.ledger.verify(read_models=True)
+
+
+def test_stops_survive_two_erasures(shop: Shop) -> None:
+    """A stop left by an earlier erasure is not lost when the person comes back and is erased again."""
+    shop.ledger.record(ObjectionRaised(ANN))
+    shop.clock.tick(days=3000)
+    shop.ledger.erase(ANN, **WHY)
+    shop.ledger.record(InquiryReceived(ANN))
+    shop.clock.tick(days=1)
+    shop.ledger.erase(ANN, **WHY)
+    [(stops,)] = shop.look("SELECT stops FROM consentlib_suppressions")
+    assert "direct_marketing" in stops
+
+
+def test_new_life(shop: Shop) -> None:
+    """Who comes back starts with a new id; what they consent to now holds, what they said before does not."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(1)
+    shop.ledger.record(ConsentGiven(ANN, form="footer", evidence=SEEN))
+    assert not shop.newsletter(ANN)
+    shop.sign_up(ANN)
+    assert shop.newsletter(ANN)
+    ids = {entry.facts["address"] for entry in shop.ledger.history(ANN) if entry.facts and "address" in entry.facts}
+    assert len(ids) == 2
+    shop.ledger.verify(read_models=True)
+
+
+def test_import_does_not_resurrect(shop: Shop) -> None:
+    """A consent from before the erasure, imported afterwards, stays erased, under a known id and a new one."""
+    old = shop.clock() - 10 * DAY
+    shop.ledger.record(InquiryReceived(ANN, event_id="e1"))
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=1)
+    grant = shop.ledger.record(
+        ConsentGiven(ANN, form="footer", evidence=SEEN, address_verified=True, occurred_at=old, event_id="e2")
+    )
+    shop.ledger.record(ConsentConfirmed.of(grant, occurred_at=old))
+    assert shop.newsletter(ANN).reason == "erased"
+    with pytest.raises(ErasedError):
+        shop.ledger.record(InquiryReceived(ANN, event_id="e1"))
+
+
+def test_linked_addresses(shop: Shop) -> None:
+    """The whole person goes: every linked address, asked by any of them, and several contact points of one act."""
+    shop.ledger.record(ConsentGiven(ANN, form="checkout", evidence=SEEN, address_verified=True, addresses=["+4512345678"]))
+    shop.ledger.record(IdentityLinked("+4512345678", other="a@work.dk"))
+    shop.sign_up("bo@example.dk")
+    shop.ledger.erase("a@work.dk", **WHY)
+    for address in (ANN, "+4512345678", "a@work.dk"):
+        assert shop.newsletter(address).reason == "erased"
+    assert shop.newsletter("bo@example.dk")
+    assert plain(shop, "12345678") == []
+    shop.ledger.verify(read_models=True)
+
+
+def test_other_people_in_the_same_entry(shop: Shop) -> None:
+    """A batch of sends names many: it stays for the others, and the erased person's row stays with it."""
+    shop.sign_up(ANN)
+    shop.sign_up("bo@example.dk")
+    assert len(list(shop.ledger.permits([ANN, "bo@example.dk"], use="marketing", message=LETTER))) == 2
+    shop.clock.tick(days=731)
+    erased = shop.ledger.erase(ANN, **WHY)
+    assert (erased.parts, erased.kept) == (3, 1)
+    assert "message.sent" in [entry.kind for entry in shop.ledger.history("bo@example.dk")]
+    shop.ledger.verify(read_models=True)
+
+
+def test_nobody(shop: Shop) -> None:
+    """Erasing who is not there records nothing; a missing reason is refused."""
+    assert shop.ledger.erase("nobody@example.dk", **WHY).index is None
+    for bad in ({"reason": "", "by": "dpo"}, {"reason": "x", "by": "æ"}, {"reason": None, "by": "dpo"}):
+        with pytest.raises(InputError):
+            shop.ledger.erase(ANN, **bad)  # type: ignore[arg-type]
+
+
+def test_unreadable_address(shop: Shop) -> None:
+    """A stop under something that is no address can be erased under the same."""
+    shop.ledger.record(ConsentWithdrawn("call me never"))
+    assert shop.ledger.erase("Call me  never".replace("  ", " "), **WHY).parts == 1
+    assert plain(shop, "call me never") == []
+
+
+def test_plaintext_is_in_no_file(shop: Shop) -> None:
+    """Nothing personal is left in the database, its WAL or its journal, once the erasure is not pending."""
+    secret = Evidence(ip="192.0.2.77", user_agent="SecretBrowser", url="https://shop.example/secret")
+    shop.ledger.record(ConsentGiven(ANN, form="footer", evidence=secret))
+    shop.ledger.record(ObjectionRaised(ANN, text="call my lawyer Zebedee"))
+    assert plain(shop, "192.0.2.77")
+    assert not shop.ledger.erase(ANN, **WHY).pending
+    for text in ("ann@example", "192.0.2.77", "SecretBrowser", "Zebedee", "/secret"):
+        assert plain(shop, text) == []
+
+
+def test_pending_while_a_reader_holds_the_file(shop: Shop) -> None:
+    """An open reader keeps the old bytes alive: the erasure says so, and is done when asked again after the reader left."""
+    shop.sign_up(ANN)
+    with shop.ledger._store.read():
+        assert shop.ledger.erase(ANN, **WHY).pending
+        assert plain(shop, ANN)
+    again = shop.ledger.erase(ANN, **WHY)
+    assert (again.parts, again.pending) == (0, False)
+    assert plain(shop, ANN) == []
+
+
+def test_in_memory() -> None:
+    """The memory store erases as well."""
+    shop = Shop()
+    shop.sign_up(ANN)
+    assert not shop.ledger.erase(ANN, **WHY).pending
+    assert shop.newsletter(ANN).reason == "erased"
+    shop.ledger.verify(read_models=True)
+
+
+def test_exports_after_an_erasure_verify(shop: Shop, tmp_path: Path) -> None:
+    """An export made after an erasure says `null` for what went, and verifies."""
+    from consentlib.audit.verify import verify_file
+
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.ledger.export(tmp_path / "audit.zip")
+    assert verify_file(tmp_path / "audit.zip").erased == 1

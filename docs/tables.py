@@ -75,14 +75,19 @@ def _fields() -> str:
     found: dict[tuple[str, str], list[str]] = {}
     for kind, cls in KINDS.items():
         for one in _own_fields(cls):
-            found.setdefault((one.alias, _form(one)), []).append(kind)
+            found.setdefault((one.alias, _form(one, _stated(cls, one.name))), []).append(kind)
     return _table("field | form | in", ((f"`{name}`", form, _code(kinds)) for (name, form), kinds in sorted(found.items())))
 
 
-def _form(one: Any) -> str:
+def _stated(cls: Any, name: str) -> str:
+    """A field's type as the source states it; cattrs, once used, replaces it in attrs' own fields."""
+    return next(str(base.__annotations__[name]) for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
+
+
+def _form(one: Any, stated: str) -> str:
     """What a field takes, by its type; of text, by what its reader makes of two words."""
-    if one.name in _ADDRESSES or not str(one.type).startswith("str"):
-        return _ADDRESSES.get(one.name) or _FORMS[one.type]
+    if one.name in _ADDRESSES or not stated.startswith("str"):
+        return _ADDRESSES.get(one.name) or _FORMS[stated]
     reader = getattr(one.converter, "converter", one.converter)  # attrs may wrap it
     try:
         read = reader("two words")
@@ -90,7 +95,7 @@ def _form(one: Any) -> str:
         read, allowed = None, re.findall("`([a-z]+)`", str(error).partition(" in `")[0])
     else:
         allowed = list(OBJECTIONS) if read in OBJECTIONS else []
-    if "FormState" in one.type:
+    if "FormState" in stated:
         return "name of a form, or its state"
     return " or ".join(f"`{name}`" for name in allowed) or ("text" if read else "name")
 

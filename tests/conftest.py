@@ -8,6 +8,14 @@ import pytest
 from shop import Shop
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _checkpoints_aside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checkpoints of ledgers that say nothing else lie in a folder of the tests, not in the home of who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONSENTLIB_CHECKPOINTS", str(tmp_path_factory.mktemp("checkpoints")))
+        yield
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """A shop with a new ledger in an SQLite file."""

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "events", "wire"}
-CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder"}
-SERVICES = {"privacy", "audit", "history"}
+CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
+SERVICES = {"privacy", "audit", "history", "notary"}
 HALL = {"ledger", "permits", "asking"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]

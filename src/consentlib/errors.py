@@ -139,8 +139,9 @@ class PermitLapsedError(LedgerError):
 class VerificationError(ConsentlibError):
     """The log does not hold what it must.
 
-    `level` is the level that caught it (`chain` or `content`), `index` the entry, `evidence` the bytes that prove it:
-    a mapping of names to bytes or text, enough for somebody else to check without the log.
+    `level` is the level that caught it (`chain`, `content`, `signature`, `history`; `proof` for a proof by itself), `index`
+    the entry, `evidence` the bytes that prove it: a mapping of names to bytes or text, enough for somebody else to check
+    without the log.
     """
 
     level: str

@@ -1,7 +1,8 @@
 """The secrets of a ledger: they live in a file of their own, outside the database, readable by its owner alone.
 
-Three keys: `address` keys the addresses, `event` the event ids and their content, `suppression` the rows that stay of erased
-addresses. Each has an id and a check value; the ledger keeps both, so that a wrong file is refused before it does harm.
+Four keys: `address` keys the addresses, `event` the event ids and their content, `suppression` the rows that stay of
+erased addresses, and `signing` is the Ed25519 seed that signs checkpoints. Each has a check value; the ledger keeps it, so
+that a wrong file is refused before it does harm.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from consentlib.errors import KeyFileError
 
-PURPOSES: Final = ("address", "event", "suppression")
+PURPOSES: Final = ("address", "event", "suppression", "signing")
 _FORMAT: Final = "consentlib.dev/keys/v1"
 
 
@@ -30,6 +30,7 @@ class Keys:
     address: bytes = field(repr=False)
     event: bytes = field(repr=False)
     suppression: bytes = field(repr=False)
+    signing: bytes = field(repr=False)
 
     @classmethod
     def generate(cls) -> Keys:
@@ -95,18 +96,3 @@ def key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
 
 def _check(purpose: str, key: bytes) -> str:
     return hmac.digest(key, b"consentlib.dev/key-check/v1\n" + purpose.encode(), sha256).hex()[:32]
-
-
-@contextmanager
-def new_key_file(keys: Keys, path: Path) -> Iterator[None]:
-    """Around the making of a ledger: its keys are on disk before it is, and gone again if it could not be made."""
-    if path.exists():
-        raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced")
-    aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-    keys.save(aside)
-    try:
-        yield
-    except BaseException:
-        aside.unlink()
-        raise
-    aside.replace(path)

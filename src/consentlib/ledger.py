@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +19,10 @@ from consentlib.asking import Asked, Asking, Clock, Mode
 from consentlib.audit.export import write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
+from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import (
     ConsentlibError,
+    FormatError,
     InputError,
     KeyFileError,
     LedgerExistsError,
@@ -33,6 +36,8 @@ from consentlib.events import ALL, ConsentWithdrawn, Event, Evidence, ObjectionR
 from consentlib.history import HistoryEntry, read_history
 from consentlib.keys import Keys, key_path
 from consentlib.log import Report, check_origin
+from consentlib.log.checkpoint import open_checkpoint
+from consentlib.notary import Notary
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
 from consentlib.privacy import Erasure, erase
@@ -40,11 +45,13 @@ from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorded, Recorder, prepare
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
+from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, create_store, open_store
 from consentlib.store.protocol import Changes, NewEntry
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
 
+_log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
 
 
@@ -60,7 +67,15 @@ class Ledger:
     are not absolute, marked `would_deny`; `warn` also logs them under the name `consentlib`.
     """
 
-    def __init__(self, store: Store, keys: Keys, *, clock: Clock = system_clock, mode: Mode = "enforce") -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        checkpoints: CheckpointStore,
+        *,
+        clock: Clock = system_clock,
+        mode: Mode = "enforce",
+    ) -> None:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
         keys.verify(store.meta)
@@ -69,6 +84,7 @@ class Ledger:
         self._clock = clock
         self._asking = Asking(store, keys, clock, mode)
         self.origin = store.meta["origin"]
+        self._notary = Notary(store, self.origin, keys.signing, checkpoints)
 
     @classmethod
     def create(
@@ -78,14 +94,16 @@ class Ledger:
         policy: Policy | str | os.PathLike[str],
         origin: str | None = None,
         keys: Keys | str | os.PathLike[str] | None = None,
+        checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
-        ledger, to `keys`, or to the path in CONSENTLIB_KEYS. Raises `LedgerExistsError` and touches nothing if there is one,
-        `KeyFileError` if there are keys without one.
+        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to the folder `checkpoints`, by default one
+        outside the database's (see `checkpoints.default_folder`). Raises `LedgerExistsError` and touches nothing if there is
+        a ledger, `KeyFileError` if there are keys without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
@@ -101,8 +119,9 @@ class Ledger:
                 path.unlink()
             raise
         try:
-            ledger = cls(store, made, clock=clock, mode=mode)
+            ledger = cls(store, made, checkpoint_store(url, origin, made, checkpoints), clock=clock, mode=mode)
             ledger.publish(chosen)
+            ledger.checkpoint()
         except BaseException:
             store.close()
             raise
@@ -114,13 +133,22 @@ class Ledger:
         url: str,
         *,
         keys: Keys | str | os.PathLike[str] | None = None,
+        checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
-        """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`."""
+        """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`.
+
+        What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
+        rewritten: it opens, marked, takes stops, and allows nothing.
+        """
         store = open_store(url)
         try:
-            return cls(store, keys if isinstance(keys, Keys) else _load_keys(url, keys), clock=clock, mode=mode)
+            loaded = keys if isinstance(keys, Keys) else _load_keys(url, keys)
+            kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
+            ledger = cls(store, loaded, kept, clock=clock, mode=mode)
+            ledger._examine()
+            return ledger
         except BaseException:
             store.close()
             raise
@@ -147,6 +175,7 @@ class Ledger:
         recorded: list[Recorded] = []
         if prepared:
             with self._appending() as recorder:
+                recorder.expect(prepared)
                 recorded += _each(recorder.record, prepared)
         return recorded
 
@@ -280,11 +309,19 @@ class Ledger:
             return evolve(erased, pending=True)
 
     def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
-        """Write the log as a zip that anyone can verify. Unsigned, and says so. Gives the number of entries."""
-        return write_export(self._store, self.origin, Path(path), progress=progress)
+        """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
+        return write_export(self._store, self._notary, Path(path), progress=progress)
 
-    def verify(self, *, read_models: bool = False, progress: Callable[[int], None] | None = None) -> Report:
-        """Verify chain and content of the whole log; with `read_models` also that what checks read is what the log says.
+    def verify(
+        self,
+        *,
+        checkpoints: Iterable[bytes] = (),
+        read_models: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
+
+        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
@@ -293,21 +330,45 @@ class Ledger:
         try:
             with self._store.read() as view:
                 mark = view.head().unverified
-                report = verify_view(view, self.origin, progress=progress)
+                held = [open_checkpoint(note, [self._notary.verifier], verify_signature) for note in checkpoints]
+                report = verify_view(view, self.origin, checkpoints=held, progress=progress)
+                self._notary.examine(view)
                 if read_models:
                     verify_read_models(view, self._keys)
         except VerificationError as error:
-            try:
-                self._mark(f"{error.level}: {error}")
-            except StoreUnavailableError:
-                error.add_note("the ledger could not be marked as unverified: its store can't be written")
+            self._mark_if_possible(error)
             raise
         if mark is not None and (read_models or not mark.startswith("read_models:")):
             self._mark(None)
         return report
 
+    def checkpoint(self) -> bytes:
+        """Sign the log as it stands: a C2SP signed note of origin, size and root, for somebody else to keep.
+
+        What is new is first read back and hashed again, and must extend what was signed before; else `VerificationError`,
+        nothing is signed, and the ledger is marked. Also done now and then while recording, and when the ledger is closed.
+        """
+        try:
+            return self._notary.sign()
+        except VerificationError as error:
+            self._mark_if_possible(error)
+            raise
+
+    def receipt(self, recorded: Recorded | int) -> bytes:
+        """Proof that an entry is in the log, as the bytes of a `.tlog-proof` (C2SP): what a person gets after a withdrawal.
+
+        `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
+        """
+        return self._notary.receipt(recorded if isinstance(recorded, int) else recorded.index)
+
+    @property
+    def verifier(self) -> str:
+        """The public key that checkpoints verify under, as `name+id+key`. Auditors should have it from elsewhere too."""
+        return str(self._notary.verifier)
+
     def close(self) -> None:
-        """Let go of the store."""
+        """Sign a last checkpoint if entries came since the newest, and let go of the store."""
+        self._notary.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -335,6 +396,7 @@ class Ledger:
                 yield recorder
                 if recorder.changes.entries:
                     recorder.finish()
+            self._notary.after(recorder.changes.head.size, recorder.now)
         except StoreUnavailableError:
             if recorder is None or not self._holds(recorder.changes.entries):
                 raise
@@ -347,6 +409,22 @@ class Ledger:
         except StoreUnavailableError:
             return False
         return found is not None and found.leaf == entries[-1].leaf
+
+    def _examine(self) -> None:
+        """Mark the log if it does not extend its newest checkpoint."""
+        try:
+            with self._store.read() as view:
+                if view.head().unverified is None:
+                    self._notary.examine(view)
+        except (VerificationError, FormatError) as error:
+            self._mark_if_possible(error)
+            _log.error("the log does not extend its newest checkpoint: %s", error)
+
+    def _mark_if_possible(self, error: VerificationError | FormatError) -> None:
+        try:
+            self._mark(f"{getattr(error, 'level', 'history')}: {error}")
+        except StoreUnavailableError:
+            error.add_note("the ledger could not be marked as unverified: its store can't be written")
 
     def _mark(self, problem: str | None) -> None:
         """Keep, or lift, the mark that the log is not to be trusted."""

@@ -7,9 +7,15 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from consentlib.audit import export as exporting
 from consentlib.audit.verify import verify_file
+from consentlib.errors import VerificationError
 from consentlib.events import ConsentWithdrawn, OrderPlaced
+from consentlib.log.checkpoint import open_checkpoint
+from consentlib.log.note import Verifier
+from consentlib.signing import verify
 from shop import Shop
 
 SCRIPT = Path(__file__).parents[1] / "independent_verify.py"
@@ -27,15 +33,35 @@ def test_independent_script(shop: Shop, tmp_path: Path) -> None:
     assert report.root == shop.ledger.verify().root
 
 
+def test_signed_and_checked_at_each_level(shop: Shop, tmp_path: Path) -> None:
+    """Without a key the content counts, with it the signature, with a checkpoint kept from earlier the history."""
+    shop.sign_up("early@example.dk")
+    kept = shop.ledger.checkpoint()
+    shop.sign_up("late@example.dk")
+    shop.ledger.export(tmp_path / "audit.zip")
+    key = Verifier.parse(shop.ledger.verifier)
+    held = open_checkpoint(kept, [key], verify)
+    assert verify_file(tmp_path / "audit.zip").level == "content"
+    assert verify_file(tmp_path / "audit.zip", verifiers=[key]).level == "signature"
+    report = verify_file(tmp_path / "audit.zip", verifiers=[key], checkpoints=[held])
+    assert report.level == "history"
+    assert {line.split(":")[0] for line in report.not_checked} == {"meaning"}
+    with zipfile.ZipFile(tmp_path / "audit.zip") as found:
+        assert {"log.ndjson", "checkpoint", "policy/0.json", "README.txt", "verify.py", "verify.html"} <= set(found.namelist())
+        assert b"SIGNED" in found.read("README.txt")
+
+
 def test_says_that_it_is_unsigned(shop: Shop, tmp_path: Path) -> None:
-    """The file says so in words and holds no checkpoint; the report names the levels that were not checked."""
+    """A ledger that did not verify can be exported as evidence: nothing is signed, the file says so, and no key accepts it."""
+    shop.ledger._mark("content: a test")
     shop.ledger.export(tmp_path / "audit.zip")
     with zipfile.ZipFile(tmp_path / "audit.zip") as found:
-        assert found.namelist() == ["log.ndjson", "policy/0.json", "README.txt"]
+        assert "checkpoint" not in found.namelist()
         assert b"UNSIGNED" in found.read("README.txt")
-    report = verify_file(tmp_path / "audit.zip")
-    assert report.level == "content"
-    assert {line.split(":")[0] for line in report.not_checked} >= {"head", "signature", "history", "meaning"}
+    assert verify_file(tmp_path / "audit.zip").level == "content"
+    with pytest.raises(VerificationError) as caught:
+        verify_file(tmp_path / "audit.zip", verifiers=[Verifier.parse(shop.ledger.verifier)])
+    assert caught.value.level == "signature"
 
 
 def test_while_others_write(shop: Shop, tmp_path: Path, monkeypatch) -> None:

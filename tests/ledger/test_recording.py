@@ -8,6 +8,7 @@ import pytest
 
 from consentlib import Ledger
 from consentlib.addresses import stop_key
+from consentlib.checkpoints import MemoryCheckpoints
 from consentlib.errors import (
     ClockError,
     ErasedError,
@@ -96,7 +97,7 @@ def test_failing_commit(persisted: bool, action: str) -> None:
     """A commit that fails leaves nothing and raises; one whose answer was lost is found, and answers as if nothing had been."""
     keys = Keys.generate()
     store = FaultyStore(create_store("memory:", {"format": FORMAT, "origin": "shop.example", **keys.checks()}))
-    ledger = Ledger(store, keys, clock=Clock())
+    ledger = Ledger(store, keys, MemoryCheckpoints(), clock=Clock())
     ledger.publish(POLICY)
     asked = ledger.record(ConsentGiven(ANN, form="footer", evidence=SEEN, event_id="e1"))
     ledger.record(ConsentConfirmed.of(asked))

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import Entry, Head, Report, parse_line, verify_entries
+from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.note import Verifier
+from consentlib.signing import verify
 from consentlib.store.protocol import View
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 _LONGEST_LINE: Final = 8_000_000
 _MOST_RATIO: Final = 1_000
+_LONGEST_NOTE: Final = 100_000
 
 
-def verify_view(view: View, origin: str, *, progress: Callable[[int], None] | None = None) -> Report:
-    """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do."""
+def verify_view(
+    view: View,
+    origin: str,
+    *,
+    checkpoints: Sequence[Checkpoint] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
+
+    With `checkpoints` that an auditor holds, opened under a pinned key, also that each is a prefix (level *history*).
+    """
     head = view.head()
     found = Head(head.size, head.tip, head.time, head.frontier)
     try:
-        return verify_entries(_beside(view), origin=origin, head=found, progress=progress)
+        return verify_entries(_beside(view), origin=origin, head=found, checkpoints=checkpoints, progress=progress)
     except (TypeError, ValueError, AttributeError) as error:
         # A value of another type than any writer stores: the rows were edited, and badly.
         raise VerificationError(
@@ -42,25 +58,51 @@ def _beside(view: View) -> Iterator[Entry]:
             )
 
 
-def verify_file(path: Path, *, origin: str | None = None, progress: Callable[[int], None] | None = None) -> Report:
-    """Chain and content of an exported zip. Raises `VerificationError` or `FormatError`; memory does not grow with the log."""
+def verify_file(
+    path: Path,
+    *,
+    origin: str | None = None,
+    verifiers: Sequence[Verifier] = (),
+    checkpoints: Sequence[Checkpoint] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
+
+    `verifiers` are the pinned keys that its checkpoints must be signed under (none: signatures are not looked at, and the level
+    is *content*), `checkpoints` those the auditor holds. Raises `VerificationError` or `FormatError`.
+    """
     import zipfile
     import zlib
 
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            if names.count("log.ndjson") != 1:
-                raise FormatError("expected one `log.ndjson` in the export, found none or several")
+            if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
+                raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
             info = archive.getinfo("log.ndjson")
             if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
                 raise FormatError("expected a log packed by less than a thousand times, found more")
+            shipped = _shipped(archive, names, verifiers)
             with archive.open(info) as file:
-                return verify_entries(_lines(file), origin=origin, progress=progress)
+                return verify_entries(_lines(file), origin=origin, shipped=shipped, checkpoints=checkpoints, progress=progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+
+def _shipped(archive: ZipFile, names: Sequence[str], verifiers: Sequence[Verifier]) -> list[Checkpoint]:
+    """The checkpoints that came with the log, opened under the pinned keys; an export without one is unsigned."""
+    if not verifiers:
+        return []
+    if "checkpoint" not in names:
+        raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
+    found = []
+    for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
+        if archive.getinfo(name).file_size > _LONGEST_NOTE:
+            raise FormatError(f"expected at most {_LONGEST_NOTE} bytes in `{name}`, found more")
+        found.append(open_checkpoint(archive.read(name), verifiers, verify))
+    return found
 
 
 def _lines(file) -> Iterator[Entry]:  # type: ignore[no-untyped-def]

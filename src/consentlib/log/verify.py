@@ -1,29 +1,33 @@
-"""The first two levels of verification: *chain* and *content*.
+"""Four levels of verification: *chain*, *content*, *signature* and *history*.
 
 Chain: every leaf parses, names its index, its log and its predecessor's hash, and recorded times never fall. Content:
 every part opens its commitment, nothing is there that no leaf commits to, and what is gone was erased on record.
-Signature, history and meaning need what a log alone can't give; a report names them as not checked.
+Signature: a checkpoint that was opened under a pinned key covers exactly the whole log. History: so does the log begin with
+what every checkpoint committed to that somebody else kept. What a report did not reach, *meaning* included, it names.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
 from consentlib import codec
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import merkle
-from consentlib.log.leaf import base64, commitment, genesis, leaf_hash, split_leaf
+from consentlib.log.leaf import INDEX_LIMIT, base64, commitment, genesis, leaf_hash, split_leaf
+
+if TYPE_CHECKING:
+    from consentlib.log.checkpoint import Checkpoint
 
 #: Kinds whose parts can never be erased: without them nobody could tell what was agreed to, or what was erased.
 NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added"})
 _NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
 
-_BATCH: Final = 1024  # leaf hashes held back to build the tree level by level
+_BATCH: Final = 1024  # leaf hashes held back, at most, to build the tree level by level
 
 
 class Withheld(Enum):
@@ -59,10 +63,11 @@ class Head(NamedTuple):
 
 @attrs.frozen
 class Report:
-    """What was verified, and in words what was not.
+    """What was verified, and in words what was not. `level` is the highest reached: `content`, `signature` or `history`.
 
     Times are milliseconds since the epoch, None for an empty log; `origin` and `tip` are None for an empty log whose
-    origin nobody named. `erased` and `withheld` count parts.
+    origin nobody named. `erased` and `withheld` count parts. `signed_size` is how many entries the newest checkpoint
+    covers, `held_size` the newest of those that somebody else kept; None without one.
     """
 
     level: str
@@ -76,6 +81,8 @@ class Report:
     erased: int
     withheld: int
     not_checked: tuple[str, ...]
+    signed_size: int | None
+    held_size: int | None
 
     @property
     def partial(self) -> bool:
@@ -88,18 +95,26 @@ def verify_entries(
     *,
     origin: str | None = None,
     head: Head | None = None,
+    shipped: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Verify chain and content of a whole log, read once, from its first entry.
+    """Verify a whole log, read once, from its first entry, up to the level that what is handed in allows.
 
     `origin` is the log it must be (default: whichever the first leaf names), `head` what the log must end with.
+    `shipped` are the checkpoints that came with the log, of which the newest must cover all of it, and `checkpoints` those
+    that the auditor holds from elsewhere; each must have been opened under a pinned key (`open_checkpoint`).
     `progress` is called with the number of entries read, after each 1,024 and at the end. Memory does not grow with
-    the log, only with the number of its erased parts. Raises `VerificationError` (level `chain` or `content`) at the
-    first problem, with the bytes that show it as evidence.
+    the log, only with the number of its erased parts.
+
+    Raises `VerificationError` at the first problem, with the bytes that show it as evidence: level `chain`, `content`,
+    `signature` (a log or origin other than a shipped checkpoint's), or `history` (other than a held one's); the last two
+    carry the checkpoint's text and signed note, its root, and the log's root at that size.
     """
+    signed = _Checkpoints(shipped, checkpoints)
     place = None if origin is None else origin.encode()
-    tip = None if origin is None else genesis(origin)
-    link = tip and base64(tip)
+    link = None if origin is None else base64(genesis(origin))
+    tip = None
     previous_leaf = b""
     first_time = last_time = None
     size = withheld = 0
@@ -107,6 +122,7 @@ def verify_entries(
     hashes: list[bytes] = []
     kinds: Counter[bytes] = Counter()
     gone = _Gone()
+    stop = min(signed.compare(0, b""), _BATCH)
 
     for claimed, leaf, parts in entries:
         try:
@@ -118,6 +134,7 @@ def verify_entries(
             if place is None:
                 place = found_origin
                 link = base64(genesis(place.decode()))
+            signed.check_origin(place.decode())
         if claimed != size or index != size or found_origin != place or prev != link or t < last_time:
             problem = _broken_link(claimed, index, size, found_origin == place, prev == link)
             raise VerificationError(problem, level="chain", index=size, leaf=leaf, previous_leaf=previous_leaf)
@@ -150,31 +167,39 @@ def verify_entries(
         tip = leaf_hash(leaf)
         link = base64(tip)
         hashes.append(tip)
-        if len(hashes) == _BATCH:
-            frontier, _ = merkle.extend_many(frontier, size + 1 - _BATCH, hashes)
-            hashes.clear()
-            if progress is not None:
-                progress(size + 1)
         size += 1
+        if size == stop:
+            frontier, _ = merkle.extend_many(frontier, size - len(hashes), hashes)
+            hashes.clear()
+            stop = min(signed.compare(size, frontier), size - size % _BATCH + _BATCH)
+            if progress is not None and size % _BATCH == 0:
+                progress(size)
 
     frontier, _ = merkle.extend_many(frontier, size - len(hashes), hashes)
     if progress is not None:
         progress(size)
+    if tip is None:
+        origin = signed.check_origin(origin)
+        tip = None if origin is None else genesis(origin)
     if head is not None:
         _check_head(head, Head(size, tip or head.tip, last_time or 0, frontier))
     gone.check()
+    root = merkle.frontier_root(frontier)
+    signed.check_end(size, root)
     return Report(
-        level="content",
-        origin=None if place is None else place.decode(),
+        level=signed.level(size),
+        origin=origin if place is None else place.decode(),
         size=size,
-        root=merkle.frontier_root(frontier),
+        root=root,
         tip=tip,
         first_time=first_time,
         last_time=last_time,
         entries_by_kind=tuple(sorted((kind.decode(), count) for kind, count in kinds.items())),
         erased=gone.count(),
         withheld=withheld,
-        not_checked=_not_checked(head, withheld),
+        not_checked=_not_checked(head, withheld, size, signed),
+        signed_size=signed.newest,
+        held_size=signed.newest_held,
     )
 
 
@@ -204,16 +229,80 @@ def _content(problem: str, index: int, leaf: bytes, part: Part) -> VerificationE
     return VerificationError(f"{problem}, in entry `{index}`", level="content", index=index, leaf=leaf, part=part)
 
 
-def _not_checked(head: Head | None, withheld: int) -> tuple[str, ...]:
+def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoints) -> tuple[str, ...]:
     gaps = []
     if withheld:
         gaps.append(f"content: {withheld} parts are withheld, so their bytes were not compared with their commitments")
-    if head is None:
+    if head is None and signed.newest != size:
         gaps.append("head: no stored head was compared, so entries may be missing from the end")
-    gaps.append("signature: no signed checkpoint was compared with the root")
-    gaps.append("history: no earlier checkpoint was compared, so the log may have been rewritten or cut")
+    if signed.newest is None:
+        gaps.append("signature: no signed checkpoint was compared with the root")
+    elif signed.newest < size:
+        gaps.append(f"signature: the entries from {signed.newest} on are under no signed checkpoint")
+    if signed.newest_held is None:
+        gaps.append("history: no earlier checkpoint was compared, so the log may have been rewritten or cut")
+    elif signed.newest_held < size:
+        gaps.append(f"history: the entries from {signed.newest_held} on are newer than the checkpoints that were held")
     gaps.append("meaning: no rule was replayed, so a recorded send may have been unlawful")
     return tuple(gaps)
+
+
+class _Checkpoints:
+    """The checkpoints that the log must agree with, compared as the log grows to their sizes."""
+
+    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint]) -> None:
+        both = [(one, "history") for one in held] + [(one, "signature") for one in shipped]
+        self._left = deque(sorted(both, key=lambda one: one[0].size))
+        self._all = tuple(self._left)
+        self._shipped = max(shipped, key=lambda one: one.size, default=None)
+        self.newest = max((one.size for one, _ in both), default=None)
+        self.newest_held = max((one.size for one in held), default=None)
+
+    def check_origin(self, origin: str | None) -> str | None:
+        """Raise unless all are of `origin`, or, where nobody named one, of one origin; gives it, where there is one."""
+        for checkpoint, level in self._all:
+            origin = checkpoint.origin if origin is None else origin
+            if checkpoint.origin != origin:
+                problem = f"expected a checkpoint of `{origin}`, found one of `{checkpoint.origin}`"
+                raise _disagreement(problem, level, checkpoint, None)
+        return origin
+
+    def compare(self, size: int, frontier: bytes) -> int:
+        """Compare the log, now of `size` entries, with the checkpoints of that size; gives the next size to compare at."""
+        while self._left and self._left[0][0].size == size:
+            checkpoint, level = self._left.popleft()
+            root = merkle.frontier_root(frontier)
+            if checkpoint.root != root:
+                problem = f"expected the first `{size}` entries to have the root that was signed, found another"
+                raise _disagreement(problem, level, checkpoint, root)
+        return self._left[0][0].size if self._left else INDEX_LIMIT
+
+    def check_end(self, size: int, root: bytes) -> None:
+        """Raise if the log ended before a checkpoint's size, or goes on after the newest that came with it."""
+        if self._left:
+            checkpoint, level = min(self._left, key=lambda one: one[1] != "history")
+            problem = f"expected at least `{checkpoint.size}` entries, as signed, found `{size}`"
+            raise _disagreement(problem, level, checkpoint, root)
+        if self._shipped is not None and self._shipped.size != size:
+            problem = f"expected a checkpoint that covers all `{size}` entries, found one of `{self._shipped.size}`"
+            raise _disagreement(problem, "signature", self._shipped, root)
+
+    def level(self, size: int) -> str:
+        """The level that the comparisons reached; a checkpoint over nothing says nothing of a log that holds something."""
+        if self.newest != size:
+            return "content"
+        return "history" if self.newest_held or self.newest_held == size else "signature"
+
+
+def _disagreement(problem: str, level: str, checkpoint: Checkpoint, root: bytes | None) -> VerificationError:
+    return VerificationError(
+        problem,
+        level=level,
+        checkpoint=checkpoint.text(),
+        note=checkpoint.note,
+        signed_root=checkpoint.root,
+        root=root,
+    )
 
 
 class _Gone:

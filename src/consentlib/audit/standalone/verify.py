@@ -1,0 +1,696 @@
+#!/usr/bin/env python3
+"""Verifies an exported consent log, with nothing but Python 3.9 or newer.
+
+    python verify.py export.zip [--key VKEY]... [--checkpoint FILE]... [--origin NAME] [--newest-after TIME] [--json]
+
+VKEY is the log's public key, `name+hex id+base64`, which you must have got from somewhere else than the export.
+FILE is a checkpoint of this log that you kept from earlier. A level is reached only if all levels before it are:
+
+    content    every entry follows on the one before it and all that is shown is what was written then
+    signature  the export's `checkpoint` says so too, signed with a key you gave
+    history    every checkpoint you kept is a beginning of this log: since then nothing was changed, dropped or put in
+
+It leaves with 0 verified to `history`; 10 verified, but with no checkpoint of your own, no key, or parts withheld;
+30 diverges from a checkpoint you kept; 40 invalid; 2 it could not be run as asked.
+
+The format. The export is a zip. Its `log.ndjson` has one line an entry, in one spelling only:
+
+    {"i":0,"leaf":"<base64>","parts":{"facts":{"salt":"<base64>","data":"<base64>"},"person":null}}
+
+`null` is a part that was erased, `"withheld"` one that is not shown. A leaf is under 1 KiB of ASCII lines:
+
+    consentlib.dev/leaf/v1
+    <origin>                  the name of the log
+    <index>                   from 0
+    <prev>                    base64 hash of the leaf before it; first: SHA-256("consentlib.dev/genesis/v1\\n" origin "\\n")
+    <t>                       when it was recorded, in milliseconds since 1970, never falling
+    <kind>                    such as consent.given
+    <part name> <commitment>  1 to 16 such lines, sorted by name
+
+A leaf's hash is SHA-256(0x00 leaf). These hashes are the leaves of an RFC 9162 Merkle tree. A commitment is base64 of
+SHA-256("consentlib.dev/part/v1\\n" index "\\n" name "\\n" salt data), the salt being 32 bytes. A part may be gone only if a
+later entry of kind `part.erased` names it: its `facts` are RFC 8785 JSON with "parts": [[index, name], ...].
+
+`checkpoint` and `checkpoints/<size>` are C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) over the
+lines origin, size and base64 root. Memory does not grow with the log, only with the number of its erased parts.
+"""
+# ruff: noqa: B905, UP017  (both ask for what Python 3.9 does not have)
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import struct
+import sys
+import zipfile
+import zlib
+from binascii import a2b_base64, b2a_base64
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from hashlib import sha256, sha512
+from typing import Any, BinaryIO, Iterator, NamedTuple, NoReturn  # noqa: UP035
+from unicodedata import is_normalized
+
+VERIFIED, NO_HISTORY, USAGE, DIVERGES, INVALID = 0, 10, 2, 30, 40
+
+
+class Refused(Exception):
+    """Why the export does not verify: one line, without anything that stands in the log but numbers."""
+
+    code = INVALID
+
+
+class Diverges(Refused):
+    """The export and a checkpoint that the auditor kept can't both be true."""
+
+    code = DIVERGES
+
+
+class Unusable(Refused):
+    """What the auditor gave can't be used."""
+
+    code = USAGE
+
+
+# ---- Bytes ----------------------------------------------------------------------------------------------------------
+
+
+base64 = partial(b2a_base64, newline=False)  # the one spelling of base64 that counts
+
+
+def unbase64(text: str) -> bytes:
+    """The bytes of base64 in its one spelling; none for anything else."""
+    try:
+        data = a2b_base64(text)
+    except ValueError:
+        return b""
+    return data if base64(data) == text.encode() else b""
+
+
+def canonical_json(data: bytes) -> Any:
+    """The value of RFC 8785 JSON (without fractions) in its one spelling; None for anything else."""
+
+    def no_number(_: str) -> NoReturn:
+        raise ValueError
+
+    try:
+        text = data.decode()
+        value = json.loads(text, parse_float=no_number, parse_constant=no_number)
+        spelled = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return value if spelled == text and is_normalized("NFC", text) and is_plain(value, 32) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_plain(value: Any, depth: int) -> bool:
+    """Whether numbers are below 2^53, keys ASCII, and lists and objects nested at most `depth` deep."""
+    if isinstance(value, int):
+        return abs(value) < 2**53
+    if isinstance(value, dict):
+        return depth > 0 and all(key.isascii() and is_plain(item, depth - 1) for key, item in value.items())
+    return not isinstance(value, list) or (depth > 0 and all(is_plain(item, depth - 1) for item in value))
+
+
+# ---- Ed25519: RFC 8032, section 5.1.7, without cofactor ---------------------------------------------------------------
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+ROOT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
+
+Point = tuple[int, int, int, int]  # extended coordinates: x = X/Z, y = Y/Z, x * y = T/Z
+ZERO: Point = (0, 1, 1, 0)
+
+
+def add(a: Point, b: Point) -> Point:
+    """The sum of two points (RFC 8032, section 5.1.4)."""
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    x, y, z, t = f - e, f + e, h + g, h - g
+    return x * t % P, z * y % P, t * z % P, x * y % P
+
+
+def double(a: Point) -> Point:
+    """Twice a point (RFC 8032, section 5.1.4)."""
+    xx, yy = a[0] * a[0] % P, a[1] * a[1] % P
+    h, g = xx + yy, xx - yy
+    e, f = h - (a[0] + a[1]) ** 2 % P, 2 * a[2] * a[2] % P + g
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def decode_point(data: bytes) -> Point | None:
+    """The point of 32 bytes, None unless they are the one encoding of a point on the curve (RFC 8032, section 5.1.3)."""
+    number = int.from_bytes(data, "little")
+    sign, y = number >> 255, number & (2**255 - 1)
+    if len(data) != 32 or y >= P:
+        return None
+    xx = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(xx, (P + 3) // 8, P)
+    if x * x % P != xx:
+        x = x * ROOT_OF_MINUS_1 % P
+    if x * x % P != xx or (x == 0 and sign):
+        return None
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+def encode_point(point: Point) -> bytes:
+    """The one encoding of a point."""
+    inverse = pow(point[2], -1, P)
+    x, y = point[0] * inverse % P, point[1] * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+BASE_Y = 4 * pow(5, -1, P) % P
+BASE = decode_point(BASE_Y.to_bytes(32, "little")) or ZERO
+
+
+def ed25519_holds(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` is the signature of `message` by `key`: R = [S]B - [k]A, S below L, A not of small order."""
+    point, s = decode_point(key), int.from_bytes(signature[32:], "little")
+    if point is None or len(signature) != 64 or s >= L:
+        return False
+    if encode_point(double(double(double(point)))) == encode_point(ZERO):
+        return False
+    k = int.from_bytes(sha512(signature[:32] + key + message).digest(), "little") % L
+    minus = (P - point[0], point[1], 1, P - point[3])
+    steps = (ZERO, BASE, minus, add(BASE, minus))
+    total = ZERO
+    for bit in range(252, -1, -1):
+        total = double(total)
+        step = (s >> bit & 1) | (k >> bit & 1) << 1
+        if step:
+            total = add(total, steps[step])
+    return encode_point(total) == signature[:32]
+
+
+# ---- Signed notes and checkpoints -------------------------------------------------------------------------------------
+
+NOTE_LIMIT = 1_000_000
+SIGNATURES_LIMIT = 100
+CHECKPOINTS_LIMIT = 100_000
+CHECKPOINT = re.compile(r"([a-z0-9./-]{1,128})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)\n")
+
+Keys = dict[tuple[str, bytes], bytes]  # (key name, key id) -> public key
+
+
+class Checkpoint(NamedTuple):
+    """What a log committed to, and the names of the keys given by the auditor that signed it."""
+
+    origin: str
+    size: int
+    root: bytes
+    signers: list[str]
+
+
+def read_key(text: str) -> tuple[tuple[str, bytes], bytes]:
+    """Name, id and public key of a verifier key `name+hex id+base64(1, key)`."""
+    name, _, rest = text.partition("+")
+    _, _, encoded = rest.partition("+")
+    data = unbase64(encoded)
+    identity = sha256(name.encode("utf-8", "replace") + b"\n" + data).digest()[:4]
+    if not is_key_name(name) or len(data) != 33 or data[0] != 1 or rest != f"{identity.hex()}+{encoded}":
+        raise Unusable("expected a key such as `name+0a1b2c3d+AQ...`, found something else or a wrong key id")
+    return (name, identity), data[1:]
+
+
+def is_key_name(name: str) -> bool:
+    return name.isprintable() and re.search(r"\s|\+|^$", name) is None
+
+
+def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:
+    """A note's checkpoint. Signatures by unknown keys are ignored; a known key's signature that fails is refused."""
+    try:
+        whole = note.decode()
+    except UnicodeDecodeError:
+        raise Refused("expected a note in UTF-8, found other bytes") from None
+    text, blank, tail = whole.rpartition("\n\n")
+    if len(note) > NOTE_LIMIT or not blank or not tail.endswith("\n") or re.search("[\x00-\x09\x0b-\x1f]", whole):
+        raise Refused("expected a note of text, a blank line and signature lines, found another form")
+    text += "\n"
+    lines = tail[:-1].split("\n")
+    if len(lines) > SIGNATURES_LIMIT:
+        raise Refused(f"expected at most {SIGNATURES_LIMIT} signatures in a note, found {len(lines)}")
+    signers = [name for line in lines for name in check_signature(line, text, keys)]
+    found = CHECKPOINT.fullmatch(text)
+    if found is None or int(found[2]) >= 2**53:
+        raise Refused("expected a note over origin, size and root, found another text")
+    return Checkpoint(found[1], int(found[2]), unbase64(found[3]), signers)
+
+
+def check_signature(line: str, text: str, keys: Keys) -> list[str]:
+    """The name of the key that made a signature line, if it is one the auditor gave."""
+    name, _, encoded = line[2:].partition(" ")
+    data = unbase64(encoded)
+    if line[:2] != "\u2014 " or not is_key_name(name) or len(data) < 5:
+        raise Refused("expected signature lines of a dash, a key name and base64, found another line")
+    key = keys.get((name, data[:4]))
+    if key is None:
+        return []
+    if not ed25519_holds(key, data[4:], text.encode()):
+        raise Refused("expected a valid signature by a key you gave, found one that fails")
+    return [name]
+
+
+# ---- Merkle tree: RFC 9162, section 2.1.1 -----------------------------------------------------------------------------
+
+BATCH = 1024  # a power of two
+
+
+def reduce_row(row: list[bytes]) -> bytes:
+    """The root over a row of hashes, level by level; the odd one at the end moves up as it is."""
+    while len(row) > 1:
+        odd = row[-1:] if len(row) & 1 else []
+        row = [sha256(b"\1" + left + right).digest() for left, right in zip(row[::2], row[1::2])] + odd
+    return row[0] if row else sha256(b"").digest()
+
+
+class Tree:
+    """A tree that grows: the roots of full subtrees, largest first, and the newest leaf hashes."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.peaks: list[bytes] = []
+        self.newest: list[bytes] = []
+
+    def add(self, leaf_hash: bytes) -> None:
+        """Add a leaf. A full row of newest leaf hashes becomes a peak, and two peaks of the same height become one."""
+        self.newest.append(leaf_hash)
+        if len(self.newest) < BATCH:
+            return
+        self.peaks.append(reduce_row(self.newest))
+        self.newest.clear()
+        self.batches += 1
+        height = self.batches
+        while height & 1 == 0:
+            self.peaks[-2:] = [reduce_row(self.peaks[-2:])]
+            height >>= 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        right = [reduce_row(self.newest)] if self.newest else []
+        for peak in reversed(self.peaks):
+            right = [reduce_row([peak, *right])]
+        return reduce_row(right)
+
+
+# ---- Entries ----------------------------------------------------------------------------------------------------------
+
+HEADER = b"consentlib.dev/leaf/v1\n"
+NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added")
+LEAF_LIMIT, PARTS_LIMIT, TIME_LIMIT = 1024, 16, 253402300800000  # bytes, parts, the end of the year 9999
+NO_PART = (b"", b"", b"", b"null")
+
+find_origin = re.compile(rb"%b([a-z0-9./-]{1,128})\n" % re.escape(HEADER)).match
+is_kind = re.compile(rb"[a-z_.]+").fullmatch
+is_part_line = re.compile(rb"[a-z]+(\.[1-9][0-9]*)? [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=").fullmatch
+find_parts = re.compile(rb'"([a-z]+(?:\.[1-9][0-9]*)?)":(?:\{"salt":"([^"]*)","data":"([^"]*)"\}|(null|"withheld"))').findall
+
+Part = tuple[bytes, bytes, bytes, bytes]  # name, salt, data, and what stands there instead of both
+
+
+class Log:
+    """What is known after some entries, each of which was checked in full before it was counted."""
+
+    def __init__(self, origin: str | None) -> None:
+        self.origin = (origin or "").encode()
+        self.link = self.genesis()
+        self.size = self.withheld = self.first_time = self.time = 0
+        self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
+        self.tree = Tree()
+
+    def genesis(self) -> bytes:
+        return base64(sha256(b"consentlib.dev/genesis/v1\n%b\n" % self.origin).digest())
+
+    def check(self, line: bytes) -> None:
+        """Check the next entry, given as its line without the line end: form, leaf, parts; then count it."""
+        leaf, parts = self.read_line(line)
+        if not self.origin:
+            found = find_origin(leaf)
+            self.origin = found[1] if found else b"?"
+            self.link = self.genesis()
+        start = b"%b%b\n%d\n%b\n" % (HEADER, self.origin, self.size, self.link)
+        if not leaf.startswith(start) or len(leaf) >= LEAF_LIMIT or leaf[-1:] != b"\n":
+            raise self.explain(leaf)
+        time, kind, *committed = leaf[len(start) : -1].split(b"\n")
+        if not is_kind(kind) or not 1 <= len(committed) <= PARTS_LIMIT:
+            raise self.refuse(f"expected a kind and 1 to {PARTS_LIMIT} parts, found other lines")
+        self.check_time(time)
+        self.check_parts(kind, committed, parts)
+        if kind == b"part.erased":
+            self.record_erasure(parts)
+        tip = sha256(b"\0" + leaf).digest()
+        self.link = base64(tip)
+        self.size += 1
+        self.tree.add(tip)
+
+    def read_line(self, line: bytes) -> tuple[bytes, list[Part]]:
+        """A line's leaf and parts: read loosely, written anew, and compared, so that only the one spelling passes."""
+        start = b'{"i":%d,"leaf":"' % self.size
+        end = line.find(b'"', len(start))
+        try:
+            leaf = a2b_base64(line[len(start) : end])
+            parts = [(n, a2b_base64(s), a2b_base64(d), instead) for n, s, d, instead in find_parts(line, end)]
+        except ValueError:
+            raise self.refuse("expected base64, found something else") from None
+        written = [
+            b'"%b":%b' % (n, instead) if instead else b'"%b":{"salt":"%b","data":"%b"}' % (n, base64(s), base64(d))
+            for n, s, d, instead in parts
+        ]
+        if line != b'%b%b","parts":{%b}}' % (start, base64(leaf), b",".join(written)):
+            raise self.refuse(f"expected `i` {self.size}, `leaf` and `parts` in their one spelling, found another line")
+        return leaf, parts
+
+    def check_time(self, text: bytes) -> None:
+        """The recorded time is a number in its one spelling, within the calendar, and does not fall."""
+        time = int(text) if text.isdigit() else TIME_LIMIT
+        if time >= TIME_LIMIT or b"%d" % time != text:
+            raise self.refuse("expected a time in milliseconds within the years 1970 to 9999, found something else")
+        if time < self.time:
+            raise self.refuse("expected recorded times that never fall, found one before its predecessor's")
+        self.time = time
+        if not self.size:
+            self.first_time = time
+
+    def check_parts(self, kind: bytes, committed: list[bytes], parts: list[Part]) -> None:
+        """Each committed part opens its commitment, is withheld, or is gone; and no other part is there."""
+        size, last, at = self.size, b"", 0
+        for row in committed:
+            name, salt, data, instead = parts[at] if at < len(parts) else NO_PART
+            if name != row[:-45]:  # left out: the same as null
+                name, instead = row[:-45], b"null"
+            else:
+                at += 1
+            if name <= last:
+                raise self.refuse("expected parts once each, sorted by name, found another order")
+            last = name
+            if instead:
+                if not is_part_line(row):
+                    raise self.refuse("expected lines of a part's name and its commitment, found another")
+                if instead == b"null":
+                    self.lose(kind, name)
+                else:
+                    self.withheld += 1
+            elif len(salt) != 32 or row != b"%b %b" % (
+                name,
+                base64(sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (size, name, salt, data)).digest()),
+            ):
+                raise self.refuse(f"expected part `{name.decode()}` to open its commitment, found other bytes")
+        if at != len(parts):
+            raise self.refuse("expected only parts that the leaf commits to, each once and sorted, found another")
+
+    def lose(self, kind: bytes, name: bytes) -> None:
+        """Keep in mind that a part is gone, until a later entry records its erasure."""
+        if kind in NEVER_ERASED:
+            raise self.refuse(f"expected part `{name.decode()}`, which can never be erased, found nothing")
+        self.gone[self.size, name.decode()] = False
+
+    def record_erasure(self, parts: list[Part]) -> None:
+        """Every part that an erasure names must be a part of an earlier entry, and be gone (its own can't be: see `lose`)."""
+        shown = [data for name, _, data, instead in parts if name == b"facts" and not instead]
+        facts = canonical_json(shown[0]) if shown else None
+        named = facts.get("parts") if isinstance(facts, dict) else None
+        if not isinstance(named, list):
+            raise self.refuse("expected an erasure to show which `parts` it erased, found another form")
+        for pair in named:
+            if not isinstance(pair, list) or [type(item) for item in pair] != [int, str] or tuple(pair) not in self.gone:
+                raise self.refuse("expected an erasure to name parts that are gone, found one that is there or never was")
+            self.gone[pair[0], pair[1]] = True
+
+    def check_erasures(self) -> None:
+        """At the end: every part that is gone was erased on record."""
+        for (index, name), recorded in self.gone.items():
+            if not recorded:
+                raise Refused(f"entry {index}: expected part `{name}` or a record of its erasure, found neither")
+
+    def explain(self, leaf: bytes) -> Refused:
+        """Why the first lines of a leaf are not what they must be."""
+        if not leaf.startswith(HEADER):
+            return self.refuse("expected a leaf of format `consentlib.dev/leaf/v1`, found another")
+        origin, index, link = [*leaf[len(HEADER) :].split(b"\n"), b"", b"", b""][:3]
+        if origin != self.origin:
+            return self.refuse("expected a leaf of the same origin, or of the one asked for, found another")
+        if index != b"%d" % self.size:
+            return self.refuse(f"expected the leaf of entry {self.size}, found that of another")
+        if link != self.link:
+            return self.refuse("expected the hash of the entry before it, found another")
+        return self.refuse(f"expected a leaf of whole lines below {LEAF_LIMIT} bytes, found another")
+
+    def refuse(self, problem: str) -> Refused:
+        return Refused(f"line {self.size + 1} (entry {self.size}): {problem}")
+
+
+# ---- The file ---------------------------------------------------------------------------------------------------------
+
+CHUNK, LINE_LIMIT, RATIO_LIMIT = 1 << 18, 8_000_000, 1_000
+BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError, RuntimeError, OverflowError,
+)  # fmt: skip
+
+
+def read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines, without their ends, some thousand at a time."""
+    rest, number = b"", 0
+    while True:
+        chunk = file.read(CHUNK)
+        *lines, rest = (rest + chunk).split(b"\n")
+        if not chunk and rest:
+            lines.append(rest)
+        if max(map(len, [*lines, rest])) > LINE_LIMIT:
+            raise Refused(f"after line {number}: expected lines of at most {LINE_LIMIT} bytes, found a longer one")
+        number += len(lines)
+        yield lines
+        if not chunk:
+            return
+
+
+class Export:
+    """The files of the zip that this script reads."""
+
+    def __init__(self, path: str) -> None:
+        self.zip = zipfile.ZipFile(path)
+        self.files = {info.filename: info for info in self.zip.infolist()}
+        if len(self.files) != len(self.zip.infolist()):
+            raise Refused("expected each file once in the zip, found one twice")
+        if "log.ndjson" not in self.files:
+            raise Refused("expected `log.ndjson` in the zip, found none")
+
+    def open(self, name: str) -> BinaryIO:
+        """A file of the zip, neither encrypted nor packed beyond reason."""
+        info = self.files[name]
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Refused("expected files stored or deflated in the zip, found another method")
+        if info.file_size > RATIO_LIMIT * max(info.compress_size, 1):
+            raise Refused("expected files packed by less than a thousand times, found more")
+        return self.zip.open(info)  # type: ignore[return-value]
+
+    def checkpoint(self, name: str, keys: Keys) -> Checkpoint:
+        """A signed note of the zip."""
+        with self.open(name) as file:
+            note = file.read(NOTE_LIMIT + 1)
+        try:
+            return read_checkpoint(note, keys)
+        except Refused as problem:
+            raise Refused(f"`{name}`: {problem}") from None
+
+    def earlier(self, keys: Keys) -> list[Checkpoint]:
+        """The notes in `checkpoints/`, each named by its size."""
+        names = [name for name in self.files if name.startswith("checkpoints/") and name != "checkpoints/"]
+        if len(names) > CHECKPOINTS_LIMIT or not all(re.fullmatch(r"checkpoints/(0|[1-9][0-9]{0,15})", name) for name in names):
+            raise Refused(f"expected at most {CHECKPOINTS_LIMIT} files named by size in `checkpoints/`, found others")
+        found = [self.checkpoint(name, keys) for name in names]
+        for name, one in zip(names, found):
+            if name != f"checkpoints/{one.size}":
+                raise Refused(f"`{name}`: expected a checkpoint of that size, found one of size {one.size}")
+        return found
+
+
+# ---- The verdict ------------------------------------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def show_time(millis: int) -> str:
+    return (EPOCH + timedelta(milliseconds=millis)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
+    """A checkpoint that the auditor kept: signed by the log itself, under a key that the auditor gave."""
+    try:
+        with open(path, "rb") as file:
+            found = read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
+    except OSError as error:
+        raise Unusable(f"--checkpoint {number}: expected a readable file, found: {error.strerror}") from None
+    except (Refused, ValueError) as problem:
+        raise Unusable(f"--checkpoint {number}: {problem}") from None
+    if found.origin not in found.signers:
+        raise Unusable(f"--checkpoint {number}: expected a signature by its origin under a --key, found none")
+    return found
+
+
+def read_log(export: Export, origin: str | None, sizes: list[int]) -> tuple[Log, dict[int, bytes]]:
+    """The log, all of it checked, and its roots at the sizes asked for, as far as it reaches."""
+    log, roots = Log(origin), {}
+    wanted = iter(sorted(set(sizes)))
+    following = next(wanted, None)
+    with export.open("log.ndjson") as file:
+        for lines in read_lines(file):
+            for line in lines:
+                if log.size == following:
+                    roots[log.size] = log.tree.root()
+                    following = next(wanted, None)
+                log.check(line)
+    log.check_erasures()
+    roots[log.size] = log.tree.root()
+    return log, roots
+
+
+def compare(one: Checkpoint, origin: str, size: int, roots: dict[int, bytes]) -> str | None:
+    """How a checkpoint contradicts the log, None if the log begins as it says."""
+    if one.origin != origin:
+        return "it is of another origin"
+    if one.size > size:
+        return f"it covers {one.size} entries, and the log has only {size}"
+    return None if roots[one.size] == one.root else f"at size {one.size} it has another root"
+
+
+def verify(asked: argparse.Namespace) -> dict[str, Any]:
+    """Everything, in order: content, signature, history. Raises `Refused` with the reason at the first thing wrong."""
+    keys = dict(map(read_key, asked.key))
+    kept = [read_kept(path, number, keys) for number, path in enumerate(asked.checkpoint, 1)]
+    export = Export(asked.export)
+    own = export.checkpoint("checkpoint", keys) if "checkpoint" in export.files else None
+    earlier = export.earlier(keys)
+    log, roots = read_log(export, asked.origin, [one.size for one in kept + earlier])
+    origin = log.origin.decode() or (own.origin if own else "")
+
+    if own is not None and (own.size != log.size or compare(own, origin, log.size, roots)):
+        raise Refused("`checkpoint`: expected origin, size and root of this very log, found others")
+    for one in earlier:
+        problem = compare(one, origin, log.size, roots)
+        if problem:
+            raise Refused(f"`checkpoints/{one.size}` contradicts the log: {problem}")
+    for number, one in enumerate(kept, 1):
+        problem = compare(one, origin, log.size, roots)
+        if problem:
+            raise Diverges(f"--checkpoint {number} contradicts the log: {problem}")
+    if asked.key and own is None:
+        raise Refused("expected an export signed under a --key, found an unsigned one (its content is consistent)")
+    if asked.key and own is not None and origin not in own.signers:
+        raise Refused(
+            "expected an export signed by its origin under a --key, found only other keys (its content is consistent)"
+        )
+    if asked.newest_after is not None and (not log.size or log.time <= asked.newest_after):
+        raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
+
+    pinned = max([one.size for one in kept], default=0)
+    level = "history" if pinned else "signature" if asked.key else "content"
+    return {
+        "verdict": "verified",
+        "exit": VERIFIED if level == "history" and not log.withheld else NO_HISTORY,
+        "level": level,
+        "partial": log.withheld > 0,
+        "origin": origin or None,
+        "entries": log.size,
+        "root": base64(roots[log.size]).decode(),
+        "first_time": show_time(log.first_time) if log.size else None,
+        "last_time": show_time(log.time) if log.size else None,
+        "erased": len(log.gone),
+        "withheld": log.withheld,
+        "checked": checked(log.size, earlier, kept, level),
+        "not_checked": not_checked(log, own, earlier, level, pinned),
+    }
+
+
+def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str) -> list[str]:
+    """What was compared, in words."""
+    found = [f"content: all {size} entries, their order, links, times, parts and erasures"]
+    if level != "content":
+        found.append("signature: `checkpoint` names this size and root, signed by the log's origin under a key you gave")
+    if earlier:
+        found.append(f"checkpoints/: {len(earlier)} earlier checkpoints of the export are beginnings of the log")
+    if level == "history":
+        found.append(f"history: {len(kept)} checkpoints that you kept are beginnings of the log")
+    return found
+
+
+def not_checked(log: Log, own: Checkpoint | None, earlier: list[Checkpoint], level: str, pinned: int) -> list[str]:
+    """What this run does not show, in words."""
+    found = []
+    unsigned = sum(one.origin not in one.signers for one in earlier)
+    if log.withheld:
+        found.append(f"content: {log.withheld} parts are withheld, so this is a part of the log and not the whole")
+    if level == "content":
+        reason = "the export is UNSIGNED" if own is None else "you gave no --key"
+        found.append(f"signature: {reason}, so anyone may have written it")
+    elif unsigned:
+        found.append(f"signature: {unsigned} earlier checkpoints of the export carry none under a key you gave")
+    if level != "history":
+        found.append("history: you gave no --checkpoint, so the log may have been rewritten or cut by whoever can sign it")
+    elif pinned < log.size:
+        found.append(f"history: entries from {pinned} on are newer than every checkpoint you kept")
+    found.append("meaning: no rule was replayed, so what is recorded may have been unlawful")
+    found.append("other files of the export (policy, timestamps, texts) and signatures of witnesses were not compared")
+    return found
+
+
+def moment(text: str) -> int:
+    """Milliseconds since 1970 of a time with zone."""
+    found = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
+    if found.tzinfo is None:
+        raise ValueError
+    return (found - EPOCH) // timedelta(milliseconds=1)
+
+
+def name_of_log(text: str) -> str:
+    if not re.fullmatch("[a-z0-9./-]{1,128}", text):
+        raise ValueError
+    return text
+
+
+def show(found: dict[str, Any]) -> str:
+    """The report, its first line being the verdict."""
+    if "problem" in found:
+        return f"{found['verdict'].upper()}: {found['problem']}"
+    part = " IN PART" if found["partial"] else ""
+    lines = [f"VERIFIED{part} to level `{found['level']}`: log `{found['origin'] or ''}`, {found['entries']} entries"]
+    if found["entries"]:
+        lines.append(f"recorded {found['first_time']} to {found['last_time']}")
+    lines += [f"{found['erased']} parts erased on record, {found['withheld']} withheld", f"root {found['root']}", "checked"]
+    lines += [f"  {line}" for line in found["checked"]]
+    lines += ["not checked", *[f"  {line}" for line in found["not_checked"]]]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Verify as asked, print the report, and give the exit code."""
+    parser = argparse.ArgumentParser(prog="verify.py", description="Verifies an exported consent log.")
+    parser.add_argument("export", help="the export's zip file")
+    parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="the log's public key (may be repeated)")
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="FILE", help="a checkpoint you kept (may be repeated)"
+    )
+    parser.add_argument("--origin", type=name_of_log, help="the log's name, if it must be this one")
+    parser.add_argument(
+        "--newest-after", type=moment, metavar="TIME", help="demand an entry recorded after 2026-09-01T10:00:00Z"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    asked = parser.parse_args(arguments)
+    if asked.checkpoint and not asked.key:
+        parser.error("--checkpoint needs the --key that it was signed with")
+    try:
+        found = verify(asked)
+    except Refused as problem:
+        verdict = {DIVERGES: "diverges", INVALID: "invalid", USAGE: "unusable"}[problem.code]
+        found = {"verdict": verdict, "exit": problem.code, "problem": str(problem)}
+    except FileNotFoundError:
+        found = {"verdict": "unusable", "exit": USAGE, "problem": "expected an export at the path given, found no file"}
+    except BROKEN_ZIP:
+        found = {"verdict": "invalid", "exit": INVALID, "problem": "expected a whole zip file, found a damaged or foreign one"}
+    print(json.dumps(found, indent=1) if asked.json else show(found))
+    return int(found["exit"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

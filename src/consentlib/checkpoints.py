@@ -1,0 +1,237 @@
+"""Checkpoints kept and made: what the log committed to, held where a restored or rewritten database can't reach.
+
+A checkpoint store is a second trust domain. Before a new checkpoint is signed, what came since the last one is read back from
+committed storage and hashed again, and the tree must extend the last one; a log that is behind or beside its checkpoint was
+rolled back, cut or forked, and is not signed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import ClassVar, Final, Protocol
+
+from consentlib.errors import CheckpointConflictError, StoreUnavailableError, VerificationError
+from consentlib.keys import Keys
+from consentlib.log import commitment, leaf_hash, parse_leaf
+from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.merkle import extend_many, frontier_root
+from consentlib.log.note import Signer, sign_note
+from consentlib.signing import sign, verify
+from consentlib.store.protocol import View
+
+_BATCH: Final = 1_000
+
+
+class CheckpointStore(Protocol):
+    """Keeps the newest checkpoint of one log, as the bytes of a signed note."""
+
+    def read(self) -> bytes | None:
+        """The newest, or None. Raises `StoreUnavailableError`."""
+        ...
+
+    def replace(self, old: bytes | None, new: bytes) -> None:
+        """Put `new` in the place of `old`, durably, all at once; `CheckpointConflictError` if `old` is not the newest."""
+        ...
+
+    def history(self) -> list[bytes]:
+        """Every checkpoint that was ever the newest, smallest first."""
+        ...
+
+
+class MemoryCheckpoints:
+    """A checkpoint store that is gone with the process: for tests, and for logs that are."""
+
+    _by_url: ClassVar[dict[str, MemoryCheckpoints]] = {}
+
+    def __init__(self) -> None:
+        self._all: list[bytes] = []
+
+    @classmethod
+    def named(cls, url: str) -> MemoryCheckpoints:
+        """That of a named memory ledger, the same each time in a process; a fresh one for an anonymous one."""
+        return cls() if url in ("memory:", "memory://") else cls._by_url.setdefault(url, cls())
+
+    def read(self) -> bytes | None:
+        return self._all[-1] if self._all else None
+
+    def replace(self, old: bytes | None, new: bytes) -> None:
+        if self.read() != old:
+            raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
+        self._all.append(new)
+
+    def history(self) -> list[bytes]:
+        return list(self._all)
+
+
+class FileCheckpoints:
+    """A checkpoint store in a folder: the file `checkpoint`, and every one that was ever signed as `checkpoint.SIZE`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "checkpoint"
+
+    def read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailableError(f"expected to read the checkpoint, found: {error.strerror}") from error
+
+    def replace(self, old: bytes | None, new: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with _locked(self.folder / "lock"):
+                if self.read() != old:
+                    raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
+                _write(self.folder / f"checkpoint.{covered_size(new)}", new)
+                _write(self._path, new)
+        except OSError as error:
+            raise StoreUnavailableError(f"expected to write the checkpoint, found: {error.strerror}") from error
+
+    def history(self) -> list[bytes]:
+        found = [one for one in self.folder.glob("checkpoint.*") if one.suffix[1:].isdigit()]
+        return [one.read_bytes() for one in sorted(found, key=lambda one: int(one.suffix[1:]))]
+
+
+def checkpoint_store(
+    url: str, origin: str, keys: Keys, said: CheckpointStore | str | os.PathLike[str] | None
+) -> CheckpointStore:
+    """The checkpoint store of a ledger: what the caller says, a folder, or the default for its URL."""
+    if said is None:
+        return MemoryCheckpoints.named(url) if url.startswith("memory:") else FileCheckpoints(default_folder(origin, keys))
+    return FileCheckpoints(Path(said)) if isinstance(said, (str, os.PathLike)) else said
+
+
+def default_folder(origin: str, keys: Keys) -> Path:
+    """Where checkpoints lie unless said otherwise: in CONSENTLIB_CHECKPOINTS, or with the user's state (XDG_STATE_HOME).
+
+    Never in the database's own folder: what restores the database must not restore its checkpoint with it. The folder is
+    named after the log and its key, so that a ledger that is moved finds it again.
+    """
+    home = os.environ.get("CONSENTLIB_CHECKPOINTS")
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "consentlib"
+    tag = sha256(b"consentlib.dev/checkpoints/v1\n" + keys.signing).hexdigest()[:16]
+    return (Path(home) if home else state) / f"{origin.replace('/', '_')}-{tag}"
+
+
+def covered_size(note: bytes) -> int:
+    """How many entries a checkpoint of ours covers."""
+    return int(note.split(b"\n", 2)[1])
+
+
+def newest(store: CheckpointStore, signer: Signer) -> tuple[bytes | None, Checkpoint | None]:
+    """The newest checkpoint, as bytes and opened under the log's own key. Raises `VerificationError` or `FormatError`."""
+    data = store.read()
+    if data is None:
+        return None, None
+    return data, open_checkpoint(data, [signer.verifier], verify)
+
+
+def frontier_at(view: View, size: int) -> bytes:
+    """The frontier that the tree had at an earlier size, from the stored subtrees."""
+    found, start = b"", 0
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            found += view.node(level, start >> level)
+            start += 1 << level
+    return found
+
+
+def check_extends(view: View, checkpoint: Checkpoint, origin: str) -> None:
+    """Raise `VerificationError` (level `history`) unless the log contains what the checkpoint committed to."""
+    head = view.head()
+    note = checkpoint.note
+    if checkpoint.origin != origin:
+        raise VerificationError("expected the checkpoint of this log, found another log's", level="history", checkpoint=note)
+    if checkpoint.size > head.size:
+        problem = f"expected at least {checkpoint.size} entries, as signed, found {head.size}: the log was rolled back or cut"
+        raise VerificationError(problem, level="history", checkpoint=note, tip=head.tip)
+    try:
+        root = frontier_root(frontier_at(view, checkpoint.size))
+    except KeyError:
+        root = b""
+    if root != checkpoint.root:
+        problem = f"expected the root signed for the first {checkpoint.size} entries, found another: the log was rewritten"
+        raise VerificationError(problem, level="history", checkpoint=note, root=root)
+
+
+def rehash(view: View, start: int, frontier: bytes) -> None:
+    """Read every entry from `start` back, hash it again, and compare with the head. Raises `VerificationError`."""
+    head = view.head()
+    tip = view.node(0, start - 1) if start else None
+    hashes: list[bytes] = []
+    size = start
+    for entry in view.entries(start, head.size):
+        leaf = parse_leaf(entry.leaf)
+        if leaf.index != size + len(hashes) or (tip is not None and leaf.prev != tip):
+            problem = f"entry {entry.index}: expected to follow the entry before it, found another"
+            raise VerificationError(problem, level="chain", index=entry.index, leaf=entry.leaf)
+        for name, committed in leaf.parts:
+            part = entry.parts.get(name)
+            if isinstance(part, tuple) and commitment(leaf.index, name, *part) != committed:
+                problem = f"entry {entry.index}: expected the part `{name}` as committed, found other bytes"
+                raise VerificationError(problem, level="content", index=entry.index, leaf=entry.leaf)
+        tip = leaf_hash(entry.leaf)
+        hashes.append(tip)
+        if len(hashes) == _BATCH:
+            frontier, _ = extend_many(frontier, size, hashes)
+            size, hashes = size + len(hashes), []
+    frontier, _ = extend_many(frontier, size, hashes)
+    size += len(hashes)
+    if (size, frontier) != (head.size, head.frontier) or (tip is not None and tip != head.tip):
+        raise VerificationError("expected the stored head to be the tree over the stored entries, found another", level="chain")
+
+
+def make_checkpoint(view: View, store: CheckpointStore, signer: Signer) -> bytes:
+    """Sign the log as the view shows it, after hashing what is new again, and keep the note; gives its bytes.
+
+    Raises `VerificationError` where the log does not extend the last checkpoint or does not hash as it should: nothing is
+    signed then. `CheckpointConflictError` where another process was first.
+    """
+    old, last = newest(store, signer)
+    head = view.head()
+    if last is not None:
+        check_extends(view, last, signer.name)
+        if last.size == head.size and old is not None:
+            return old
+    start = last.size if last is not None else 0
+    rehash(view, start, frontier_at(view, start))
+    text = Checkpoint(signer.name, head.size, frontier_root(head.frontier)).text()
+    note = sign_note(text, [signer], sign)
+    store.replace(old, note)
+    return note
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Durably and all at once: a new file, flushed, in the place of the old; then the folder."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(aside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock among processes; the operating system lets go of it when the holder dies."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -18,8 +18,9 @@ from consentlib.store import Store
 _CHUNK: Final = 2_000
 _ATTEMPTS: Final = 5
 
-_SIGNED: Final = """It is SIGNED: `checkpoint` is a C2SP signed note over origin, size and root. It counts under a key that you have from
-elsewhere than this file; the one that made it says of itself that it is
+_SIGNED: Final = """\
+It is SIGNED: `checkpoint` is a C2SP signed note over origin, size and root. It counts under a key that you have from elsewhere
+than this file; the one that made it says of itself that it is
 
 {verifier}
 
@@ -41,7 +42,7 @@ size  {size}
 tip   {tip}
 root  {root}
 
-log.ndjson   one line an entry: index, leaf (base64), and parts with salt and data (base64); null is erased, "withheld" withheld
+log.ndjson   one line an entry: index, leaf (base64), parts with salt and data (base64); null is erased, "withheld" withheld
 policy/      every policy that was in force, as canonical JSON, named by the index of its entry
 
 Leaf hash: SHA-256(0x00 || leaf). Tree: RFC 9162. A part opens its commitment in the leaf:
@@ -55,8 +56,8 @@ def write_export(store: Store, notary: Notary, path: Path, *, progress: Callable
     """Write the log to a new zip at `path`; gives the number of entries. A half-written file never takes its place.
 
     Signed by a checkpoint of exactly what is in it, unless the ledger is marked unverified: that can be exported as evidence,
-    and says that it is unsigned. Reads in short transactions, so that nobody waits for it, up to the head it catches up with. What is erased meanwhile must
-    not be in the file: then it begins anew, and at last reads in one transaction.
+    and says that it is unsigned. Reads in short transactions, so that nobody waits for it, up to the head it catches up with.
+    What is erased meanwhile must not be in the file: then it begins anew, and at last reads in one transaction.
     """
     aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:

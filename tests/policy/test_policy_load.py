@@ -62,6 +62,12 @@ def test_broken_toml_is_a_policy_error_with_the_place() -> None:
         ('profile = "DK"', 'profile = "DKK"', "policy.profile", "did you mean `DK`?"),
         ('controller = "shop"', 'controller = "shopp"', "policy.controller", "did you mean `shop`?"),
         ('marketing_use = "news"', 'marketing_use = "new"', "policy.marketing_use", "did you mean `news`?"),
+        (
+            'marketing_use = "news"',
+            'marketing_use = "news"\ntracking_use = "new"',
+            "policy.tracking_use",
+            "did you mean `news`?",
+        ),
         ('uses = ["news"]', 'uses = ["newz"]', "texts.t1.uses", "did you mean `news`?"),
         ('controllers = ["shop"]', 'controllers = ["chop"]', "texts.t1.controllers", "did you mean `shop`?"),
         ('text = "t1"', 'text = "t2"', "forms.footer.text", "did you mean `t1`?"),

@@ -224,7 +224,8 @@ class Policy:
     """A whole policy in force. Made by `load_policy`, `parse_policy`, `from_canonical` or `overlay`, which check it.
 
     Mappings are keyed by name and can't be changed. `hash` is hex SHA-256 of `canonical()`.
-    `marketing_use` is the use that marketing content in another use is judged as.
+    `marketing_use` is the use that marketing content in another use is judged as, `tracking_use` the one whose consent allows
+    pixels and tracked links (None: nothing does).
     """
 
     id: str
@@ -232,6 +233,7 @@ class Policy:
     controller: str
     profile: Profile
     marketing_use: str
+    tracking_use: str | None
     promise: str | None
     channels: frozenset[str]
     products: Mapping[str, tuple[str, ...]] = field(converter=_map)
@@ -268,7 +270,7 @@ class Policy:
 
     def plain(self) -> dict[str, Any]:
         """A fresh dict in the shape of the file, with every default written out."""
-        head = ("id", "version", "controller", "marketing_use", "promise", "channels", "products", "security")
+        head = ("id", "version", "controller", "marketing_use", "tracking_use", "promise", "channels", "products", "security")
         found = {name: _plain(getattr(self, name)) for name in head if getattr(self, name) is not None}
         tables = {name: _plain(getattr(self, name)) for name in _TABLES}
         return {"format": FORMAT, "policy": {**found, "profile": self.profile.name}, **tables}

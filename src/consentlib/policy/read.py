@@ -252,6 +252,7 @@ _HEAD: Final[_Spec] = {
     "controller": (_name, True),
     "profile": (_name, True),
     "marketing_use": (_name, False),
+    "tracking_use": (_name, False),
     "promise": (_one_of(_PROMISES, "a promise"), False),
     "channels": (_channels, False),
     "products": (_table(_list(_text), _language), False),
@@ -346,6 +347,7 @@ def read_policy(table: Any, file: str) -> Policy:
         controller=head["controller"],
         profile=profiles[head["profile"]],
         marketing_use=head.get("marketing_use", "marketing_newsletter"),
+        tracking_use=head.get("tracking_use"),
         promise=head.get("promise"),
         channels=head.get("channels", frozenset(CHANNELS)),
         products=head.get("products", {}),
@@ -404,6 +406,7 @@ def _refer(policy: Policy, at: _At) -> None:
     periods = [name for name in _PARAMETERS if name.endswith(("_days", "_years"))]
     each([policy.controller], policy.controllers, "a controller", "policy.controller")
     each([policy.marketing_use], policy.uses, "a use", "policy.marketing_use")
+    each([policy.tracking_use] if policy.tracking_use else [], policy.uses, "a use", "policy.tracking_use")
     for key, processor in policy.processors.items():
         each(processor.uses, policy.uses, "a use", f"processors.{key}.uses")
     for version, text in policy.texts.items():

@@ -451,17 +451,13 @@ def _tracking(question: Question, _: Use) -> Found | None:
 
 
 def _tracked(question: Question) -> Consent:
-    use = question.policy.uses.get(TRACKING_USE)
+    use = question.policy.use(question.policy.tracking_use or "")
     return Consent(None) if use is None else weigh(question, use)
 
 
 def tracking_until(question: Question) -> int | None:
     """Until when the consent to tracking lasts that a message relies on."""
     return _tracked(question).until
-
-
-TRACKING_USE: Final = "email_tracking"
-"""The use whose consent allows pixels and tracked links."""
 
 
 # What applies to a use.

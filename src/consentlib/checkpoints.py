@@ -29,6 +29,10 @@ _BATCH: Final = 1_000
 class CheckpointStore(Protocol):
     """Keeps the newest checkpoint of one log, as the bytes of a signed note."""
 
+    def prepare(self) -> None:
+        """Raise `StoreUnavailableError` unless checkpoints can be kept here: asked before a ledger is made."""
+        ...
+
     def read(self) -> bytes | None:
         """The newest, or None. Raises `StoreUnavailableError`."""
         ...
@@ -55,6 +59,9 @@ class MemoryCheckpoints:
         """That of a named memory ledger, the same each time in a process; a fresh one for an anonymous one."""
         return cls() if url in ("memory:", "memory://") else cls._by_url.setdefault(url, cls())
 
+    def prepare(self) -> None:
+        """There is always room."""
+
     def read(self) -> bytes | None:
         return self._all[-1] if self._all else None
 
@@ -73,6 +80,15 @@ class FileCheckpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "checkpoint"
+
+    def prepare(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with _locked(self.folder / "lock"):
+                pass
+        except OSError as error:
+            problem = f"expected a folder for checkpoints at `{self.folder}`, found: {error.strerror}"
+            raise StoreUnavailableError(problem, note="pass `checkpoints`, or set CONSENTLIB_CHECKPOINTS") from error
 
     def read(self) -> bytes | None:
         try:

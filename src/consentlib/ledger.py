@@ -110,6 +110,8 @@ class Ledger:
         check_origin(origin)
         made, path = (keys, None) if isinstance(keys, Keys) else (Keys.generate(), key_path(url, keys))
         _refuse_existing(url, path)
+        kept = checkpoint_store(url, origin, made, checkpoints)
+        kept.prepare()
         if path is not None:
             made.save(path)  # first: a ledger whose keys were never written would be lost
         try:
@@ -119,7 +121,7 @@ class Ledger:
                 path.unlink()
             raise
         try:
-            ledger = cls(store, made, checkpoint_store(url, origin, made, checkpoints), clock=clock, mode=mode)
+            ledger = cls(store, made, kept, clock=clock, mode=mode)
             ledger.publish(chosen)
             ledger.checkpoint()
         except BaseException:

@@ -10,183 +10,42 @@ a stop. All other kinds raise `EventError` for anything that is not exactly of t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import date as Date
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
-from unicodedata import is_normalized, normalize
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
-from attrs import Converter, evolve, field, fields, frozen
+from attrs import evolve, fields, frozen
 
-from consentlib.addresses import as_text
 from consentlib.codec import millis
-from consentlib.errors import EventError, TimeError
+from consentlib.errors import EventError
+from consentlib.fields import (
+    ALL,
+    Names,
+    Scope,
+    any_subject,
+    checked,
+    found_type,
+    one_of,
+    otherwise,
+    read_addresses,
+    read_date,
+    read_digests,
+    read_flag,
+    read_moment,
+    read_name,
+    read_names,
+    read_reach,
+    read_recent,
+    read_subject,
+    read_text,
+)
 from consentlib.terms import OBJECTIONS
 
 NOBODY: Final = "-"
-ALL: Final = "all"
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}", re.ASCII)
-_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LONGEST_TEXT: Final = 4_000
-_MOST_NAMES: Final = 64
-
-Names = tuple[str, ...]
-Scope = Names | Literal["all"]
-
-
-# Reading of single values. Each takes the field's name, so that the error can say where.
-
-
-def _found(value: object) -> str:
-    return f"`{type(value).__name__}`"
-
-
-def _name(value: Any, where: str) -> str:
-    if type(value) is not str:
-        raise EventError(f"expected text in `{where}`, found {_found(value)}", field=where)
-    if _NAME.fullmatch(value) is None:
-        raise EventError(
-            f"expected a name of 1 to 128 letters, digits and `_.:/+-` in `{where}`, found other text", field=where
-        )
-    return value
-
-
-def _text(value: Any, where: str) -> str:
-    if type(value) is not str:
-        raise EventError(f"expected text in `{where}`, found {_found(value)}", field=where)
-    if not 0 < len(value) <= _LONGEST_TEXT:
-        raise EventError(f"expected 1 to {_LONGEST_TEXT} characters in `{where}`, found {len(value)}", field=where)
-    if not value.isascii():
-        if any("\ud800" <= c <= "\udfff" for c in value):
-            raise EventError(f"expected Unicode text in `{where}`, found a lone surrogate", field=where)
-        if not is_normalized("NFC", value):
-            return normalize("NFC", value)
-    return value
-
-
-def _flag(value: Any, where: str) -> bool:
-    if type(value) is not bool:
-        raise EventError(f"expected true or false in `{where}`, found {_found(value)}", field=where)
-    return value
-
-
-def _names(value: Any, where: str) -> Names:
-    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
-        raise EventError(f"expected a list of names in `{where}`, found {_found(value)}", field=where)
-    if len(value) > _MOST_NAMES:
-        raise EventError(f"expected at most {_MOST_NAMES} names in `{where}`, found {len(value)}", field=where)
-    return tuple(dict.fromkeys(_name(one, where) for one in (value if isinstance(value, (list, tuple)) else sorted(value))))
-
-
-def _time(value: Any, where: str) -> int:
-    try:
-        return millis(value)
-    except TimeError as error:
-        raise EventError(f"{error} in `{where}`", field=where) from None
-
-
-def _subject(value: Any, where: str) -> str:
-    if type(value) is not str:
-        raise EventError(f"expected an address as `{where}`, found {_found(value)}", field=where)
-    if not 0 < len(value) <= 1_000:
-        raise EventError(f"expected an address of 1 to 1000 characters as `{where}`, found {len(value)}", field=where)
-    return value
-
-
-def _addresses(value: Any, where: str) -> Names:
-    if isinstance(value, str) or not isinstance(value, (list, tuple)) or len(value) > 16:
-        raise EventError(f"expected a list of at most 16 addresses in `{where}`, found {_found(value)}", field=where)
-    return tuple(_subject(one, where) for one in value)
-
-
-def _date(value: Any, where: str) -> Date:
-    if type(value) is Date:
-        return value
-    try:
-        if type(value) is str and len(value) == 10:
-            return Date.fromisoformat(value)
-    except ValueError:
-        pass
-    raise EventError(f"expected a date such as `1990-05-31` in `{where}`, found {_found(value)}", field=where)
-
-
-def _digests(value: Any, where: str) -> Names:
-    if not isinstance(value, (list, tuple)) or not all(type(one) is str and _SHA256.fullmatch(one) for one in value):
-        raise EventError(f"expected a list of SHA-256 digests in hex in `{where}`, found something else", field=where)
-    return tuple(value)
-
-
-_Reader = Callable[[Any, str], Any]
-
-
-def _is(
-    read: _Reader,
-    name: str,
-    default: Any = ...,
-    *,
-    person: bool = False,
-    positional: bool = False,
-    alias: str | None = None,
-) -> Any:
-    """A field read strictly; optional where a default is given. `person` puts it in the erasable personal part."""
-    options: dict[str, Any] = {} if default is ... else {"default": default}
-    known = object() if default is ... else default
-
-    def convert(value: Any) -> Any:
-        return value if value is known else read(value, name)  # most fields of most events are left out
-
-    return field(
-        converter=Converter(convert),  # made once a field; from a bare function attrs makes one for each class that inherits it
-        kw_only=not positional,
-        alias=alias,
-        repr=not person,
-        metadata={"person": person},
-        **options,
-    )
-
-
-def _else(read: _Reader, otherwise: Any) -> _Reader:
-    """A reader for stops: what can't be read becomes the widest reading."""
-
-    def lenient(value: Any, where: str) -> Any:
-        try:
-            return read(value, where)
-        except Exception:  # noqa: BLE001  # a stranger's object may raise anything when looked at, and a stop is never refused
-            return otherwise
-
-    return lenient
-
-
-def _recent(value: Any, where: str) -> int:
-    """A time at which somebody may have spoken. Before 1990 it is a mistake (seconds, zero), and would void a stop."""
-    if (said := _time(value, where)) < _EARLIEST:
-        raise EventError(f"expected a time after 1990 in `{where}`, found an earlier one", field=where)
-    return said
-
-
-_EARLIEST: Final = 631_152_000_000
-
-
-def _scope(value: Any, where: str) -> Scope:
-    return ALL if value is None or value == ALL else _names(value, where) or ALL
-
-
-def _one_of(*allowed: str) -> _Reader:
-    def read(value: Any, where: str) -> str:
-        if type(value) is not str or value not in allowed:
-            listed = ", ".join(f"`{one}`" for one in allowed)
-            raise EventError(f"expected one of {listed} in `{where}`, found {_found(value)}", field=where)
-        return value
-
-    return read
-
-
-def _any_subject(value: Any, where: str) -> str:
-    return value if type(value) is str else as_text(value)
 
 
 # Values inside events.
@@ -196,11 +55,11 @@ def _any_subject(value: Any, where: str) -> str:
 class FormState:
     """How a consent form stood when it was answered (GDPR 4(11), 7; recital 32). A flag left out spoils the consent."""
 
-    active: bool | None = _is(_flag, "active", None)
-    prechecked: bool | None = _is(_flag, "prechecked", None)
-    bundled_in_terms: bool | None = _is(_flag, "bundled_in_terms", None)
-    conditional_on_purchase: bool | None = _is(_flag, "conditional_on_purchase", None)
-    informed_of_withdrawal: bool | None = _is(_flag, "informed_of_withdrawal", None)
+    active: bool | None = checked(read_flag, "active", None)
+    prechecked: bool | None = checked(read_flag, "prechecked", None)
+    bundled_in_terms: bool | None = checked(read_flag, "bundled_in_terms", None)
+    conditional_on_purchase: bool | None = checked(read_flag, "conditional_on_purchase", None)
+    informed_of_withdrawal: bool | None = checked(read_flag, "informed_of_withdrawal", None)
 
     @property
     def faults(self) -> Names:
@@ -226,12 +85,12 @@ def faults_of(form: Any) -> Names:
 class Evidence:
     """What the shop holds to show that a person spoke (GDPR 7(1)). All of it is personal and stays out of the facts."""
 
-    ip: str | None = _is(_text, "ip", None, person=True)
-    user_agent: str | None = _is(_text, "user_agent", None, person=True)
-    url: str | None = _is(_text, "url", None, person=True)
-    session: str | None = _is(_text, "session", None, person=True)
-    reference: str | None = _is(_text, "reference", None, person=True)
-    attachments: Names = _is(_digests, "attachments", (), person=True)
+    ip: str | None = checked(read_text, "ip", None, person=True)
+    user_agent: str | None = checked(read_text, "user_agent", None, person=True)
+    url: str | None = checked(read_text, "url", None, person=True)
+    session: str | None = checked(read_text, "session", None, person=True)
+    reference: str | None = checked(read_text, "reference", None, person=True)
+    attachments: Names = checked(read_digests, "attachments", (), person=True)
 
     def __attrs_post_init__(self) -> None:
         if not any((self.ip, self.user_agent, self.url, self.session, self.reference, self.attachments)):
@@ -253,12 +112,12 @@ class Evidence:
 
 def _evidence(value: Any, where: str) -> Evidence:
     if not isinstance(value, Evidence):
-        raise EventError(f"expected `Evidence` in `{where}`, found {_found(value)}", field=where)
+        raise EventError(f"expected `Evidence` in `{where}`, found {found_type(value)}", field=where)
     return value
 
 
 def _form(value: Any, where: str) -> str | FormState:
-    return value if isinstance(value, FormState) else _name(value, where)
+    return value if isinstance(value, FormState) else read_name(value, where)
 
 
 # The events. `kind` is the wire kind; `effect` is + (may allow), - (a stop) or = (neither), as in the design's table.
@@ -298,6 +157,24 @@ slots: Final[Callable[[Any], tuple[Slot, ...]]] = cache(_slots)
 """The fields of an event class, of `Evidence` or `FormState`, in order."""
 
 
+def _reader(cls: Any) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Slot, ...], tuple[Any, ...]]:
+    found = slots(cls)
+    return attrgetter(*(one.name for one in found)), found, tuple(one.default for one in found)
+
+
+_reading: Final[Callable[[Any], tuple[Callable[[Any], tuple[Any, ...]], tuple[Slot, ...], tuple[Any, ...]]]] = cache(_reader)
+
+
+def stated(value: Any) -> list[tuple[Slot, Any]]:
+    """The fields of an event, of `Evidence` or `FormState` that differ from their defaults, in order, with their values."""
+    get, found, defaults = _reading(type(value))
+    return [
+        (slot, one)
+        for slot, one, default in zip(found, get(value), defaults, strict=True)
+        if one is not default and one != default
+    ]
+
+
 @frozen(eq=False, repr=False)
 class Event:
     """Common fields of all events. `kind` and `effect` belong to the class. Equal are events of one class and content."""
@@ -305,9 +182,9 @@ class Event:
     kind: ClassVar[str]
     effect: ClassVar[str]
 
-    subject: str = _is(_subject, "subject", positional=True, person=True)
-    occurred_at: int | None = _is(_time, "occurred_at", None)
-    event_id: str | None = _is(_name, "event_id", None, person=True)
+    subject: str = checked(read_subject, "subject", positional=True, person=True)
+    occurred_at: int | None = checked(read_moment, "occurred_at", None)
+    event_id: str | None = checked(read_name, "event_id", None, person=True)
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
@@ -326,11 +203,11 @@ class Event:
 class Stop(Event):
     """A no. Kept whatever it looks like; `raw` holds the text that could not be read in full."""
 
-    subject: str = _is(_any_subject, "subject", positional=True, person=True)
-    occurred_at: int | None = _is(_else(_recent, None), "occurred_at", None)
-    event_id: str | None = _is(_else(_name, None), "event_id", None, person=True)
-    evidence: Evidence | None = _is(_else(_evidence, None), "evidence", None, person=True)
-    raw: str | None = _is(_else(_text, None), "raw", None, person=True)
+    subject: str = checked(any_subject, "subject", positional=True, person=True)
+    occurred_at: int | None = checked(otherwise(read_recent, None), "occurred_at", None)
+    event_id: str | None = checked(otherwise(read_name, None), "event_id", None, person=True)
+    evidence: Evidence | None = checked(otherwise(_evidence, None), "evidence", None, person=True)
+    raw: str | None = checked(otherwise(read_text, None), "raw", None, person=True)
 
 
 @_kind("consent.requested")
@@ -338,9 +215,9 @@ class Stop(Event):
 class ConsentRequested(Event):
     """A person was asked; no answer yet."""
 
-    uses: Names = _is(_names, "uses", ())
-    channels: Names = _is(_names, "channels", ())
-    text_version: str | None = _is(_name, "text_version", None)
+    uses: Names = checked(read_names, "uses", ())
+    channels: Names = checked(read_names, "channels", ())
+    text_version: str | None = checked(read_name, "text_version", None)
 
 
 @_kind("consent.given", "+")
@@ -352,21 +229,21 @@ class ConsentGiven(Event):
     `evidence` the consent is on record, and unproven. `addresses` lists further contact points of the same act.
     """
 
-    form: str | FormState | None = _is(_form, "form", None)
-    evidence: Evidence | None = _is(_evidence, "evidence", None, person=True)
-    uses: Names = _is(_names, "uses", ())
-    channels: Names = _is(_names, "channels", ())
-    text_version: str | None = _is(_name, "text_version", None)
-    controllers: Names = _is(_names, "controllers", ())
-    ref: str | None = _is(_name, "ref", None)
-    address_verified: bool = _is(_flag, "address_verified", False)
-    given_by: str = _is(_one_of("self", "parent"), "given_by", "self")
-    addresses: Names = _is(_addresses, "addresses", (), person=True)
-    valid_until: int | None = _is(_time, "valid_until", None)
-    partner: str | None = _is(_name, "partner", None)
-    processors: Names = _is(_names, "processors", ())
-    incentive: str | None = _is(_text, "incentive", None)
-    during_restriction: bool = _is(_flag, "during_restriction", False)
+    form: str | FormState | None = checked(_form, "form", None)
+    evidence: Evidence | None = checked(_evidence, "evidence", None, person=True)
+    uses: Names = checked(read_names, "uses", ())
+    channels: Names = checked(read_names, "channels", ())
+    text_version: str | None = checked(read_name, "text_version", None)
+    controllers: Names = checked(read_names, "controllers", ())
+    ref: str | None = checked(read_name, "ref", None)
+    address_verified: bool = checked(read_flag, "address_verified", False)
+    given_by: str = checked(one_of("self", "parent"), "given_by", "self")
+    addresses: Names = checked(read_addresses, "addresses", (), person=True)
+    valid_until: int | None = checked(read_moment, "valid_until", None)
+    partner: str | None = checked(read_name, "partner", None)
+    processors: Names = checked(read_names, "processors", ())
+    incentive: str | None = checked(read_text, "incentive", None)
+    during_restriction: bool = checked(read_flag, "during_restriction", False)
 
 
 @_kind("consent.confirmed", "+")
@@ -374,8 +251,8 @@ class ConsentGiven(Event):
 class ConsentConfirmed(Event):
     """A double opt-in was answered. `ref` is the grant's; None is the newest grant of this address."""
 
-    ref: str | None = _is(_name, "ref", None)
-    evidence: Evidence | None = _is(_evidence, "evidence", None, person=True)
+    ref: str | None = checked(read_name, "ref", None)
+    evidence: Evidence | None = checked(_evidence, "evidence", None, person=True)
 
     @classmethod
     def of(cls, asked: Any, *, evidence: Evidence | None = None, occurred_at: datetime | int | None = None) -> ConsentConfirmed:
@@ -389,8 +266,8 @@ class ConsentConfirmed(Event):
 class ConsentRefused(Stop):
     """A person was asked and said no; after a grant it works as a withdrawal."""
 
-    uses: Scope = _is(_else(_scope, ALL), "uses", ALL)
-    channels: Scope = _is(_else(_scope, ALL), "channels", ALL)
+    uses: Scope = checked(otherwise(read_reach, ALL), "uses", ALL)
+    channels: Scope = checked(otherwise(read_reach, ALL), "channels", ALL)
 
 
 @_kind("consent.withdrawn", "-")
@@ -398,12 +275,12 @@ class ConsentRefused(Stop):
 class ConsentWithdrawn(Stop):
     """A person took consent back (GDPR 7(3)). Unless `limited`, it is an objection to direct marketing too."""
 
-    uses: Scope = _is(_else(_scope, ALL), "uses", ALL)
-    channels: Scope = _is(_else(_scope, ALL), "channels", ALL)
-    via: str | None = _is(_else(_name, None), "via", None)
-    controller: str | None = _is(_else(_name, None), "controller", None)
-    limited: bool = _is(_else(_flag, False), "limited", False)
-    text: str | None = _is(_else(_text, None), "text", None, person=True)
+    uses: Scope = checked(otherwise(read_reach, ALL), "uses", ALL)
+    channels: Scope = checked(otherwise(read_reach, ALL), "channels", ALL)
+    via: str | None = checked(otherwise(read_name, None), "via", None)
+    controller: str | None = checked(otherwise(read_name, None), "controller", None)
+    limited: bool = checked(otherwise(read_flag, False), "limited", False)
+    text: str | None = checked(otherwise(read_text, None), "text", None, person=True)
 
 
 @_kind("consent.invalidated", "-")
@@ -411,8 +288,8 @@ class ConsentWithdrawn(Stop):
 class ConsentInvalidated(Stop):
     """A grant was found not valid, by the shop or an authority. Without `ref` every grant so far is meant."""
 
-    ref: str | None = _is(_else(_name, None), "ref", None)
-    why: str | None = _is(_else(_name, None), "why", None)
+    ref: str | None = checked(otherwise(read_name, None), "ref", None)
+    why: str | None = checked(otherwise(read_name, None), "why", None)
 
 
 @_kind("objection.raised", "-")
@@ -420,10 +297,10 @@ class ConsentInvalidated(Stop):
 class ObjectionRaised(Stop):
     """An objection (GDPR 21). Unclear words are read as the wider objection, to direct marketing."""
 
-    objection: str = _is(_else(_one_of(*OBJECTIONS), "direct_marketing"), "kind", "direct_marketing", alias="kind")
-    channels: Scope = _is(_else(_scope, ALL), "channels", ALL)
-    via: str | None = _is(_else(_name, None), "via", None)
-    text: str | None = _is(_else(_text, None), "text", None, person=True)
+    objection: str = checked(otherwise(one_of(*OBJECTIONS), "direct_marketing"), "kind", "direct_marketing", alias="kind")
+    channels: Scope = checked(otherwise(read_reach, ALL), "channels", ALL)
+    via: str | None = checked(otherwise(read_name, None), "via", None)
+    text: str | None = checked(otherwise(read_text, None), "text", None, person=True)
 
 
 @_kind("restriction.set", "-")
@@ -443,10 +320,10 @@ class RestrictionLifted(Event):
 class OrderPlaced(Event):
     """A contract was made. `optout_*` is the notice at checkout that a soft opt-in needs (ePrivacy 13(2))."""
 
-    order: str = _is(_name, "order")
-    product_category: str | None = _is(_name, "product_category", None)
-    optout_offered: bool = _is(_flag, "optout_offered", False)
-    optout_declined: bool = _is(_flag, "optout_declined", False)
+    order: str = checked(read_name, "order")
+    product_category: str | None = checked(read_name, "product_category", None)
+    optout_offered: bool = checked(read_flag, "optout_offered", False)
+    optout_declined: bool = checked(read_flag, "optout_declined", False)
 
 
 @_kind("order.delivered")
@@ -454,7 +331,7 @@ class OrderPlaced(Event):
 class OrderDelivered(Event):
     """The goods arrived."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("order.cancelled")
@@ -462,7 +339,7 @@ class OrderDelivered(Event):
 class OrderCancelled(Event):
     """The order was called off."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("order.closed")
@@ -470,7 +347,7 @@ class OrderCancelled(Event):
 class OrderClosed(Event):
     """The order is settled in full."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("negotiation.opened", "+")
@@ -478,9 +355,9 @@ class OrderClosed(Event):
 class NegotiationOpened(Event):
     """A person asked for a quote or began to buy; a ground only where the profile says so (PECR 22(3))."""
 
-    product_category: str | None = _is(_name, "product_category", None)
-    optout_offered: bool = _is(_flag, "optout_offered", False)
-    optout_declined: bool = _is(_flag, "optout_declined", False)
+    product_category: str | None = checked(read_name, "product_category", None)
+    optout_offered: bool = checked(read_flag, "optout_offered", False)
+    optout_declined: bool = checked(read_flag, "optout_declined", False)
 
 
 @_kind("basket.abandoned")
@@ -512,7 +389,7 @@ class InquiryClosed(Event):
 class ComplaintOpened(Event):
     """A person complained about an order."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("complaint.closed")
@@ -520,7 +397,7 @@ class ComplaintOpened(Event):
 class ComplaintClosed(Event):
     """The complaint is settled."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("return.opened", "+")
@@ -528,7 +405,7 @@ class ComplaintClosed(Event):
 class ReturnOpened(Event):
     """A return or exchange was registered."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("return.closed")
@@ -536,7 +413,7 @@ class ReturnOpened(Event):
 class ReturnClosed(Event):
     """The return or exchange is settled."""
 
-    order: str = _is(_name, "order")
+    order: str = checked(read_name, "order")
 
 
 @_kind("campaign.joined", "+")
@@ -544,8 +421,8 @@ class ReturnClosed(Event):
 class CampaignJoined(Event):
     """A person took part in a campaign: consent for that campaign, and for nothing else."""
 
-    campaign: str = _is(_name, "campaign")
-    form: str | FormState | None = _is(_form, "form", None)
+    campaign: str = checked(read_name, "campaign")
+    form: str | FormState | None = checked(_form, "form", None)
 
 
 @_kind("campaign.ended")
@@ -553,8 +430,8 @@ class CampaignJoined(Event):
 class CampaignEnded(Event):
     """A campaign is over."""
 
-    subject: str = _is(_subject, "subject", NOBODY, positional=True, person=True)
-    campaign: str = _is(_name, "campaign")
+    subject: str = checked(read_subject, "subject", NOBODY, positional=True, person=True)
+    campaign: str = checked(read_name, "campaign")
 
 
 @_kind("prize.drawn")
@@ -562,7 +439,7 @@ class CampaignEnded(Event):
 class PrizeDrawn(Event):
     """The subject won."""
 
-    campaign: str = _is(_name, "campaign")
+    campaign: str = checked(read_name, "campaign")
 
 
 @_kind("contact.imported")
@@ -570,7 +447,7 @@ class PrizeDrawn(Event):
 class ContactImported(Event):
     """An address came from elsewhere. An address, not a ground."""
 
-    source: str = _is(_name, "source")
+    source: str = checked(read_name, "source")
 
 
 @_kind("identity.linked")
@@ -578,7 +455,7 @@ class ContactImported(Event):
 class IdentityLinked(Event):
     """Two addresses are one person's. Stops travel both ways, grants do not."""
 
-    other: str = _is(_subject, "other", person=True)
+    other: str = checked(read_subject, "other", person=True)
 
 
 @_kind("identity.address_changed")
@@ -586,9 +463,9 @@ class IdentityLinked(Event):
 class AddressChanged(Event):
     """A person moved from `subject` to `to`. Grants follow only where the person said so and verified the new address."""
 
-    to: str = _is(_subject, "to", person=True)
-    by: str = _is(_one_of("subject", "staff"), "by")
-    address_verified: bool = _is(_flag, "address_verified", False)
+    to: str = checked(read_subject, "to", person=True)
+    by: str = checked(one_of("subject", "staff"), "by")
+    address_verified: bool = checked(read_flag, "address_verified", False)
 
 
 @_kind("identity.released", "-")
@@ -602,7 +479,7 @@ class IdentityReleased(Stop):
 class BirthdateLearned(Event):
     """The person's date of birth."""
 
-    date: Date = _is(_date, "date", person=False)
+    date: Date = checked(read_date, "date", person=False)
 
 
 @_kind("text.published")
@@ -610,11 +487,11 @@ class BirthdateLearned(Event):
 class TextPublished(Event):
     """A consent text came into use. A material one supersedes consents of `uses` given on the text it replaces."""
 
-    subject: str = _is(_subject, "subject", NOBODY, positional=True, person=True)
-    text_version: str = _is(_name, "text_version")
-    supersedes: str | None = _is(_name, "supersedes", None)
-    material: bool = _is(_flag, "material", False)
-    uses: Names = _is(_names, "uses", ())
+    subject: str = checked(read_subject, "subject", NOBODY, positional=True, person=True)
+    text_version: str = checked(read_name, "text_version")
+    supersedes: str | None = checked(read_name, "supersedes", None)
+    material: bool = checked(read_flag, "material", False)
+    uses: Names = checked(read_names, "uses", ())
 
 
 @_kind("register.checked")
@@ -622,8 +499,8 @@ class TextPublished(Event):
 class RegisterChecked(Event):
     """A public register of people who decline marketing was looked at (MFL 10(4))."""
 
-    register: str = _is(_name, "register")
-    listed: bool = _is(_flag, "listed")
+    register: str = checked(read_name, "register")
+    listed: bool = checked(read_flag, "listed")
 
 
 @_kind("request.received", "+")
@@ -631,7 +508,7 @@ class RegisterChecked(Event):
 class RequestReceived(Event):
     """A person used a right (GDPR 15 to 22)."""
 
-    right: str = _is(_name, "right")
+    right: str = checked(read_name, "right")
 
 
 @_kind("message.sent")
@@ -639,8 +516,8 @@ class RequestReceived(Event):
 class MessageSent(Event):
     """A message was handed over, or is about to be. Feeds the passivity clock of its use, channel and address."""
 
-    use: str = _is(_name, "use")
-    channel: str | None = _is(_name, "channel", None)
+    use: str = checked(read_name, "use")
+    channel: str | None = checked(read_name, "channel", None)
 
 
 @_kind("message.failed")
@@ -648,8 +525,8 @@ class MessageSent(Event):
 class MessageFailed(Event):
     """The newest message of this use and channel was not handed over after all."""
 
-    use: str = _is(_name, "use")
-    channel: str | None = _is(_name, "channel", None)
+    use: str = checked(read_name, "use")
+    channel: str | None = checked(read_name, "channel", None)
 
 
 @_kind("erasure.completed", "-")
@@ -663,6 +540,6 @@ class ErasureCompleted(Stop):
 class EntryCorrected(Event):
     """The entry with the event id `corrects` was entered in error. Never undoes a stop by the person."""
 
-    subject: str = _is(_subject, "subject", NOBODY, positional=True, person=True)
-    corrects: str = _is(_name, "corrects", person=True)
-    why: str = _is(_text, "why", person=True)
+    subject: str = checked(read_subject, "subject", NOBODY, positional=True, person=True)
+    corrects: str = checked(read_name, "corrects", person=True)
+    why: str = checked(read_text, "why", person=True)

@@ -14,7 +14,6 @@ from typing import Any, Final
 from consentlib.addresses import normalise, stop_key
 from consentlib.errors import AddressError, EventError
 from consentlib.events import (
-    ALL,
     NOBODY,
     AddressChanged,
     CampaignJoined,
@@ -22,12 +21,12 @@ from consentlib.events import (
     ConsentGiven,
     Event,
     Evidence,
-    FormState,
-    Slot,
     Stop,
     faults_of,
     slots,
+    stated,
 )
+from consentlib.fields import ALL
 from consentlib.policy.model import Policy
 
 VERSION: Final = 1
@@ -37,6 +36,7 @@ UPCASTS: Final[dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]]] = {}
 """By version: how facts of that version, given their kind, become facts of the next."""
 
 _ROLES: Final = ("addresses", "other", "to")
+_APART: Final = ("subject", "event_id", *_ROLES)
 _STRICT: Final = (ConsentGiven, ConsentConfirmed, CampaignJoined)
 
 
@@ -58,7 +58,7 @@ def addresses_of(event: Event) -> dict[str, list[str]]:
     if event.subject == NOBODY and not isinstance(event, Stop):
         return {}
     found = {"address": [_address(event, event.subject)]}
-    for role, *_ in _roles(type(event)):
+    for role in _roles(type(event)):
         value = getattr(event, role)
         named = [value] if isinstance(value, str) else list(value)
         strictly = isinstance(event, AddressChanged) and role == "to"
@@ -91,9 +91,8 @@ def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], 
             facts["addresses"] = found
         elif role != "address" and found:
             facts[role] = found[0]
-    for name, alias, default, _ in _stated(type(event)):
-        value = getattr(event, name)
-        if value != default:
+    for (name, alias, _, person), value in stated(event):
+        if not person and name != "occurred_at":
             facts[alias] = _plain(value)
     for key in ("uses", "channels", "use", "channel"):
         if key in facts:
@@ -104,32 +103,24 @@ def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], 
         _add_grant(event, facts, policy)
     evidence = getattr(event, "evidence", None)
     if evidence is not None:
-        facts["evidence"] = [one.name for one in slots(Evidence) if getattr(evidence, one.name)]
+        facts["evidence"] = [one.name for one, _ in stated(evidence)]
     return facts
 
 
 def person_of(event: Event) -> dict[str, Any]:
     """What of an event is personal beside its addresses, JSON-ready; often empty."""
     found: dict[str, Any] = {}
-    for name, alias, _, _ in _personal(type(event)):
-        value = getattr(event, name)
-        if isinstance(value, Evidence):
-            found[alias] = {key: _plain(part) for key, *_ in slots(Evidence) if (part := getattr(value, key))}
-        elif value not in (None, ()):
-            found[alias] = value
+    for (name, alias, _, person), value in stated(event):
+        if person and name not in _APART:
+            found[alias] = {one.name: _plain(part) for one, part in stated(value)} if isinstance(value, Evidence) else value
     return found
 
 
-# Which fields of a class go where, found once a class: an event has many fields and states few.
+def _with_roles(cls: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in slots(cls) if one.name in _ROLES)
 
 
-def _by_class(wanted: Callable[[Slot], bool]) -> Callable[[Any], tuple[Slot, ...]]:
-    return cache(lambda cls: tuple(one for one in slots(cls) if wanted(one)))
-
-
-_roles: Final = _by_class(lambda one: one.name in _ROLES)
-_stated: Final = _by_class(lambda one: not one.person and one.name != "occurred_at")
-_personal: Final = _by_class(lambda one: one.person and one.name not in ("subject", "event_id", *_ROLES))
+_roles: Final[Callable[[Any], tuple[str, ...]]] = cache(_with_roles)
 
 
 def _plain(value: Any) -> Any:
@@ -187,7 +178,7 @@ def _add_form(event: ConsentGiven | CampaignJoined, facts: dict[str, Any], polic
             raise _unknown("form", form, tuple(policy.forms) if policy else ())
         faults = faults_of(policy.forms[form])
     else:
-        facts["form"] = {key: value for key, *_ in slots(FormState) if (value := getattr(form, key)) is not None}
+        facts["form"] = {one.name: value for one, value in stated(form)}
         faults = form.faults
     if faults:
         facts["faults"] = list(faults)

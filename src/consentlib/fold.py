@@ -19,6 +19,8 @@ import json
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from consentlib.codec import writer
+
 _RECENT: Final = 4
 """Sends that can still be taken back by a `message.failed`."""
 
@@ -189,7 +191,7 @@ class Fold(NamedTuple):
 
 
 _PARTS: Final = ((4, Stop), (5, Link), (15, Campaign), (16, Negotiation), (17, Register))
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dump = writer(sort_keys=False)
 _read = json.JSONDecoder().raw_decode  # `json.loads` also looks for white space, for as long again
 
 
@@ -229,7 +231,8 @@ class Book:
     def order(self, address: str, entry: Known, **changes: Any) -> None:
         """Change, or begin, an order of an address."""
         key = (address, entry.facts["order"])
-        self.orders[key] = self.orders.get(key, Order(key[1]))._replace(**changes)
+        before = self.orders.get(key)
+        self.orders[key] = Order(key[1], **changes) if before is None else before._replace(**changes)
         self.changed_orders.add(key)
 
 
@@ -237,9 +240,14 @@ _LIFE: Final = frozenset({"consent.given", "order.placed", "inquiry.received", "
 """Kinds that begin a new life after an erasure."""
 
 
+_FURTHER: Final = ("addresses", "other", "to", "life")
+
+
 def about(facts: Mapping[str, Any]) -> list[str]:
     """The ids of the addresses that facts name, the subject's first."""
     found = [facts["address"]] if "address" in facts else []
+    if facts.keys().isdisjoint(_FURTHER):
+        return found
     found += facts.get("addresses", ())
     found += [facts[name] for name in ("other", "to", "life") if name in facts]
     return list(dict.fromkeys(found)) if len(found) > 1 else found
@@ -305,7 +313,7 @@ def _given(_: Book, address: str, fold: Fold, entry: Known) -> Fold:
         others=[one for one in about(facts) if one != address],
     )
     links = [Link(one, entry.index) for one in grant.others]
-    return fold._replace(grants=[*_bounded(fold.grants, grant), grant], links=fold.links + links)
+    return Fold._make((*fold[:3], [*_bounded(fold.grants, grant), grant], fold.stops, fold.links + links, *fold[6:]))
 
 
 def _bounded(grants: list[Grant], new: Grant) -> list[Grant]:
@@ -335,7 +343,7 @@ def _confirmed(_: Book, __: str, fold: Fold, entry: Known) -> Fold:
             return grant
         return grant._replace(confirmed=said, confirmed_recorded=entry.time)
 
-    return fold._replace(grants=[confirm(grant) for grant in fold.grants])
+    return Fold._make((*fold[:3], [confirm(grant) for grant in fold.grants], *fold[4:]))
 
 
 @_on("consent.invalidated")

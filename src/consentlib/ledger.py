@@ -22,7 +22,6 @@ from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import (
     ConsentlibError,
-    FormatError,
     InputError,
     KeyFileError,
     LedgerExistsError,
@@ -32,11 +31,12 @@ from consentlib.errors import (
     StoreUnavailableError,
     VerificationError,
 )
-from consentlib.events import ALL, ConsentWithdrawn, Event, Evidence, ObjectionRaised, Scope
+from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
+from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
 from consentlib.keys import Keys, key_path
 from consentlib.log import Report, check_origin
-from consentlib.log.checkpoint import open_checkpoint
+from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
@@ -312,7 +312,8 @@ class Ledger:
 
     def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
         """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
-        return write_export(self._store, self._notary, Path(path), progress=progress)
+        with self._doubting():
+            return write_export(self._store, self._notary, Path(path), progress=progress)
 
     def verify(
         self,
@@ -327,20 +328,23 @@ class Ledger:
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
-        again. A mark of level `read_models` goes only when those are compared again.
+        again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
+        there is a checkpoint to compare with.
         """
-        try:
+        held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        with self._doubting():
+            last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
             with self._store.read() as view:
                 mark = view.head().unverified
-                held = [open_checkpoint(note, [self._notary.verifier], verify_signature) for note in checkpoints]
-                report = verify_view(view, self.origin, checkpoints=held, progress=progress)
-                self._notary.examine(view)
+                own = self._notary.sign_view(view) if held and mark is None else None
+                shipped = [] if own is None else [self._opened(own)]
+                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, progress=progress)
+                self._notary.examine(view, last)
                 if read_models:
                     verify_read_models(view, self._keys)
-        except VerificationError as error:
-            self._mark_if_possible(error)
-            raise
-        if mark is not None and (read_models or not mark.startswith("read_models:")):
+        compared = bool(held or last)
+        settled = {"read_models": read_models, "signature": compared, "history": compared}
+        if mark is not None and settled.get(mark.partition(":")[0], True):
             self._mark(None)
         return report
 
@@ -350,18 +354,16 @@ class Ledger:
         What is new is first read back and hashed again, and must extend what was signed before; else `VerificationError`,
         nothing is signed, and the ledger is marked. Also done now and then while recording, and when the ledger is closed.
         """
-        try:
+        with self._doubting():
             return self._notary.sign()
-        except VerificationError as error:
-            self._mark_if_possible(error)
-            raise
 
     def receipt(self, recorded: Recorded | int) -> bytes:
         """Proof that an entry is in the log, as the bytes of a `.tlog-proof` (C2SP): what a person gets after a withdrawal.
 
         `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
         """
-        return self._notary.receipt(recorded if isinstance(recorded, int) else recorded.index)
+        with self._doubting():
+            return self._notary.receipt(recorded.index if isinstance(recorded, Recorded) else recorded)
 
     @property
     def verifier(self) -> str:
@@ -370,7 +372,7 @@ class Ledger:
 
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
-        self._notary.close()
+        self._sign_if(self._notary.unsigned)
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -398,7 +400,8 @@ class Ledger:
                 yield recorder
                 if recorder.changes.entries:
                     recorder.finish()
-            self._notary.after(recorder.changes.head.size, recorder.now)
+            head, now = recorder.changes.head, recorder.now
+            self._sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
         except StoreUnavailableError:
             if recorder is None or not self._holds(recorder.changes.entries):
                 raise
@@ -412,21 +415,46 @@ class Ledger:
             return False
         return found is not None and found.leaf == entries[-1].leaf
 
+    def _opened(self, note: bytes) -> Checkpoint:
+        return open_checkpoint(note, [self._notary.verifier], verify_signature)
+
     def _examine(self) -> None:
-        """Mark the log if it does not extend its newest checkpoint."""
+        """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
+        try:
+            last = self._notary.newest()
+        except (VerificationError, StoreUnavailableError) as error:
+            self._open_marked(error)
+            return
         try:
             with self._store.read() as view:
                 if view.head().unverified is None:
-                    self._notary.examine(view)
-        except (VerificationError, FormatError) as error:
-            self._mark_if_possible(error)
-            _log.error("the log does not extend its newest checkpoint: %s", error)
+                    self._notary.examine(view, last)
+        except VerificationError as error:
+            self._open_marked(error)
 
-    def _mark_if_possible(self, error: VerificationError | FormatError) -> None:
+    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
+        self._mark(f"{getattr(error, 'level', 'history')}: {error}")
+        _log.error("the log was not found to extend its newest checkpoint: %s", error)
+
+    def _sign_if(self, due: Callable[[], bool]) -> None:
+        """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
         try:
-            self._mark(f"{getattr(error, 'level', 'history')}: {error}")
-        except StoreUnavailableError:
-            error.add_note("the ledger could not be marked as unverified: its store can't be written")
+            if due():
+                self.checkpoint()
+        except ConsentlibError as error:
+            _log.error("no checkpoint could be signed: %s", error)
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Mark the ledger where what the block does finds that the log does not hold."""
+        try:
+            yield
+        except VerificationError as error:
+            try:
+                self._mark(f"{error.level}: {error}")
+            except StoreUnavailableError:
+                error.add_note("the ledger could not be marked as unverified: its store can't be written")
+            raise
 
     def _mark(self, problem: str | None) -> None:
         """Keep, or lift, the mark that the log is not to be trusted."""

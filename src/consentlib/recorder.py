@@ -29,7 +29,7 @@ from consentlib.events import (
     FormState,
     IdentityReleased,
     Stop,
-    slots,
+    stated,
 )
 from consentlib.facts import addresses_of, facts_of, person_of
 from consentlib.fold import SCOPE_KINDS, Book, Fold, Known, about, refold
@@ -42,6 +42,7 @@ from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, T
 
 _MOST_PART: Final = 65_536
 _SHORT: Final = 16
+_FEW: Final = 10
 
 
 @frozen
@@ -93,16 +94,12 @@ def prepare(event: Event, keys: Keys) -> Prepared:
 def _digest(event: Event, keys: Keys) -> bytes:
     """The keyed hash of what an event says, by which the same event is known again. In `ascii`, which takes a quarter of
     the time of JSON and the lone surrogates a stop may hold."""
-    said = [(name, _plain(value)) for name, value in _said(event) if name != "event_id"]
+    said = [(slot.name, _plain(value)) for slot, value in stated(event) if slot.name != "event_id"]
     return hmac.digest(keys.event, f"content\n{event.kind}\n{said!a}".encode(), sha256)[:_SHORT]
 
 
-def _said(value: Any) -> list[tuple[str, Any]]:
-    return [(name, found) for name, _, default, _ in slots(type(value)) if (found := getattr(value, name)) != default]
-
-
 def _plain(value: Any) -> Any:
-    return _said(value) if isinstance(value, (Evidence, FormState)) else value
+    return [(slot.name, one) for slot, one in stated(value)] if isinstance(value, (Evidence, FormState)) else value
 
 
 def event_key(keys: Keys, event_id: str) -> bytes:
@@ -129,6 +126,18 @@ class Recorder:
         self.changes = Changes(self.head)
         self._seen: dict[bytes, tuple[bytes, Recorded]] = {}
         self._scope = self.head.scope
+        self._new: set[str] = set()
+        self._events: dict[bytes, EventRow | None] = {}
+
+    def expect(self, coming: Sequence[Prepared]) -> None:
+        """Read at once what the events to come would ask the store for one by one; a few are quicker asked for singly."""
+        if len(coming) < _FEW:
+            return
+        keys = {key for one in coming for key in one.keys.values() if key not in self._lives}
+        for key, lives in self._tx.lives_many(list(keys)).items():
+            self._lives[key] = list(lives)
+            self._rows.update((life.id, life) for life in lives)
+        self._events.update(self._tx.events([one.id for one in coming if one.event.event_id is not None]))
 
     def record(self, prepared: Prepared) -> Recorded:
         """Append an event, or find the entry its id already has."""
@@ -148,6 +157,7 @@ class Recorder:
         if introduced:
             person["addresses"] = introduced
             self._book.folds.update(dict.fromkeys(introduced, Fold()))
+            self._new.update(introduced)
         index = self.append(event.kind, facts, person)
         if introduced:
             self._introduce(introduced, prepared, index, said)
@@ -169,13 +179,14 @@ class Recorder:
         data = {"facts": encode_typed(facts), **parts}
         if person:
             data["person"] = encode_typed(person)
-        salts = os.urandom(32 * len(data))
         opened: dict[str, tuple[bytes, bytes]] = {}
-        for place, (name, content) in enumerate(data.items()):
+        commitments: dict[str, bytes] = {}
+        for name, content in data.items():
             if len(content) > _MOST_PART and name != "policy":
                 raise EventError(f"expected at most {_MOST_PART} bytes in the part `{name}`, found {len(content)}")
-            opened[name] = (salts[32 * place : 32 * place + 32], content)
-        commitments = {name: commitment(index, name, salt, content) for name, (salt, content) in opened.items()}
+            salt = os.urandom(32)
+            opened[name] = (salt, content)
+            commitments[name] = commitment(index, name, salt, content)
         leaf = encode_leaf(self._origin, index, self._tip, self.time, kind, commitments)
         self._tip = leaf_hash(leaf)
         named = about(facts)
@@ -230,7 +241,7 @@ class Recorder:
             return prepared
         seen = self._seen.get(prepared.id)
         if seen is None:
-            row = self._tx.event(prepared.id)
+            row = self._events[prepared.id] if prepared.id in self._events else self._tx.event(prepared.id)
             if row is None:
                 return prepared
             if not row.digest:
@@ -273,8 +284,10 @@ class Recorder:
             for normal in normals:
                 lives = self.lives(prepared.keys[normal])
                 if lives:
-                    one = next((life.id for life in reversed(lives) if life.since <= said), lives[0].id)
                     last = lives[-1]
+                    one = last.id
+                    if last.since > said:
+                        one = next((life.id for life in reversed(lives) if life.since <= said), lives[0].id)
                     fold = self.fold(last.id)
                     if one == last.id and (fold.erased is not None or fold.released is not None):
                         one = fresh.setdefault(normal, os.urandom(16).hex())
@@ -341,7 +354,7 @@ class Recorder:
         order = entry.facts.get("order")
         if order is not None:
             for one in named:
-                if (one, order) not in self._book.orders:
+                if one not in self._new and (one, order) not in self._book.orders:
                     self._book.orders.update(((owner, row.order), row) for owner, row in self._tx.orders([one], order))
         self._book.apply(entry)
 

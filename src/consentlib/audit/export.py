@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from consentlib.checkpoints import covered_size
 from consentlib.errors import StoreUnavailableError
 from consentlib.log import format_line
 from consentlib.log.merkle import frontier_root
@@ -28,7 +27,8 @@ than this file; the one that made it says of itself that it is
 from another time, the holder of the key may have written the log anew.
 """
 
-_UNSIGNED: Final = """It is UNSIGNED: nothing in it shows who wrote it or that it was not written anew. Chain and content can be checked;
+_UNSIGNED: Final = """\
+It is UNSIGNED: nothing in it shows who wrote it or that it was not written anew. Chain and content can be checked;
 compare size and root with a value that somebody else holds.
 """
 
@@ -100,16 +100,16 @@ def _write(store: Store, notary: Notary, path: Path, progress: Callable[[int], N
                         note = notary.sign_view(view)
                 if progress is not None:
                     progress(size)
-                if size == head.size and (note is not None or not trusted):
-                    break
+                if size == head.size:
+                    if note is not None or not trusted:
+                        break
+                    notary.sign()  # somebody else was first, or the log was cut: then this says so
         for index, policy_bytes in policies:
             archive.writestr(f"policy/{index}.json", policy_bytes)
         if note is not None:
             archive.writestr("checkpoint", note)
-            for earlier in notary.checkpoints.history():
-                covered = covered_size(earlier)
-                if covered < size:
-                    archive.writestr(f"checkpoints/{covered}", earlier)
+            for earlier in notary.earlier(size):
+                archive.writestr(f"checkpoints/{earlier.size}", earlier.note)
         for name in ("verify.py", "verify.html"):
             archive.writestr(name, files("consentlib.audit").joinpath("standalone", name).read_bytes())
         facts = {

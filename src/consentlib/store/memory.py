@@ -193,6 +193,10 @@ class _View:
         """See `View.lives`."""
         return self.lives_by_id(self._get("keys", key) or ())
 
+    def lives_many(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Life, ...]]:
+        """See `View.lives_many`."""
+        return {key: self.lives(key) for key in keys}
+
     def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
         """See `View.lives_by_id`."""
         return tuple([life for id in dict.fromkeys(ids) if (life := self._get("lives", id)) is not None])
@@ -211,6 +215,10 @@ class _View:
         """See `View.event`."""
         row: EventRow | None = self._get("events", id)
         return row
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, EventRow | None]:
+        """See `View.events`."""
+        return {id: self.event(id) for id in ids}
 
     def suppression(self, key: bytes) -> Suppression | None:
         """See `View.suppression`."""

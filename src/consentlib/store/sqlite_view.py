@@ -21,6 +21,8 @@ WAIT: Final = 30.0
 """Seconds a writer waits for its turn."""
 
 _PAGE: Final = 256
+_AT_ONCE: Final = 250
+_MANY: Final = ", ".join("?" * _AT_ONCE)
 _HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consentlib_head WHERE id = 0"
 _LIFE: Final = "SELECT key, id, since, idx, suppressed, fold FROM consentlib_lives"
 _ORDER: Final = f"SELECT address, {', '.join(schema.ORDER_COLUMNS)} FROM consentlib_orders WHERE address = ?"
@@ -35,6 +37,7 @@ def _put(table: str, key: str, columns: str) -> str:
 
 
 _PUT_LIFE: Final = _put("consentlib_lives", "id", "key id since idx suppressed fold")
+_REFOLD: Final = "UPDATE consentlib_lives SET fold = ? WHERE key = ? AND id = ? AND since = ? AND idx = ? AND suppressed IS ?"
 _PUT_ORDER: Final = _put("consentlib_orders", "address, order_id", " ".join(("address", *schema.ORDER_COLUMNS)))
 _PUT_EVENT: Final = _put("consentlib_events", "id", "id idx digest")
 _PUT_SUPPRESSION: Final = _put("consentlib_suppressions", "key", "key erased_at review_at stops")
@@ -102,6 +105,13 @@ class View:
         except sqlite3.Error as error:
             self._store._fail(error)
 
+    def _among(self, sql: str, values: Sequence[bytes]) -> Iterator[Any]:
+        """The rows of a statement over `_MANY` values, for any number of them. The rest are NULL, which equals nothing."""
+        each = list(dict.fromkeys(values))
+        for start in range(0, len(each), _AT_ONCE):
+            some = each[start : start + _AT_ONCE]
+            yield from self._rows(sql, (*some, *[None] * (_AT_ONCE - len(some))))
+
     def head(self) -> Head:
         """See `View.head`."""
         return Head._make(self._rows(_HEAD)[0])
@@ -109,6 +119,13 @@ class View:
     def lives(self, key: bytes) -> tuple[Life, ...]:
         """See `View.lives`."""
         return tuple(map(Life._make, self._rows(f"{_LIFE} WHERE key = ? ORDER BY idx, since", (key,))))
+
+    def lives_many(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Life, ...]]:
+        """See `View.lives_many`."""
+        found: dict[bytes, list[Life]] = {key: [] for key in keys}
+        for row in self._among(f"{_LIFE} WHERE key IN ({_MANY}) ORDER BY idx, since", keys):
+            found[row[0]].append(Life._make(row))
+        return {key: tuple(lives) for key, lives in found.items()}
 
     def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]:
         """See `View.lives_by_id`."""
@@ -132,6 +149,11 @@ class View:
         """See `View.event`."""
         rows = self._rows("SELECT id, idx, digest FROM consentlib_events WHERE id = ?", (id,))
         return EventRow._make(rows[0]) if rows else None
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, EventRow | None]:
+        """See `View.events`."""
+        rows = self._among(f"SELECT id, idx, digest FROM consentlib_events WHERE id IN ({_MANY})", ids)
+        return {**dict.fromkeys(ids), **{row[0]: EventRow._make(row) for row in rows}}
 
     def suppression(self, key: bytes) -> Suppression | None:
         """See `View.suppression`."""
@@ -209,6 +231,7 @@ class Transaction(View):
             raise
         store._writer = threading.get_ident()
         self._conn = conn
+        self._head: Head | None = None
         self._failed = False
         store._views.add(self)
         return self
@@ -231,8 +254,15 @@ class Transaction(View):
             store._writer = None
             store._writing.release()
 
+    def head(self) -> Head:
+        """See `View.head`. Read once, as nobody else can change it meanwhile."""
+        if self._head is None or not self._conn.in_transaction:
+            self._head = super().head()
+        return self._head
+
     def apply(self, changes: Changes) -> None:
         """See `Transaction.apply`: one statement a table."""
+        self._head = None
         # SQLite may end the transaction by itself on an error; what came after that would be committed by halves.
         if self._failed or not self._conn.in_transaction:
             self._failed = True
@@ -271,7 +301,7 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
         conn.executemany("INSERT OR IGNORE INTO consentlib_about (address, idx) VALUES (?, ?)", about)
     for sql, rows in (
         (_PUT_NODE, changes.nodes),
-        (_PUT_LIFE, changes.lives),
+        (_PUT_LIFE, _refold(conn, changes)),
         (_PUT_ORDER, [(id, *order) for id, order in changes.orders]),
         (_PUT_EVENT, changes.events),
         (_PUT_SUPPRESSION, changes.suppressions),
@@ -294,6 +324,15 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
         "UPDATE consentlib_head SET size = ?, tip = ?, time = ?, frontier = ?, scope = ?, unverified = ? WHERE id = 0",
         changes.head,
     )
+
+
+def _refold(conn: sqlite3.Connection, changes: Changes) -> list[Life]:
+    """Lives that are there and differ in their fold alone get the new one, which touches no index. Gives those still to put."""
+    first = changes.entries[0].index if changes.entries else changes.head.size
+    old = [life for life in changes.lives if life.index < first]
+    if not old or conn.executemany(_REFOLD, [(life.fold, *life[:5]) for life in old]).rowcount < len(old):
+        return changes.lives
+    return [life for life in changes.lives if life.index >= first]
 
 
 def _erase(conn: sqlite3.Connection, parts: Sequence[tuple[int, str]]) -> None:

@@ -302,6 +302,34 @@ class StoreContract:
             assert {one.id for one in view.lives_by_id(["c", "nobody", "a", "a"])} == {"a", "c"}
             assert view.lives_by_id([]) == ()
 
+    def test_many_at_once(self, store: Store) -> None:
+        """Lives by many keys and event rows by many ids are those found one by one, and say what is not there."""
+        keys = [sha256(b"%d" % number).digest() for number in range(600)]
+        put(store, lives=[life(f"{number}", keys[number], index=number) for number in range(0, 600, 2)])
+        put(store, lives=[life("later", keys[2], index=700), life("first", keys[2], index=1)])
+        put(store, events=[EventRow(key, 1, key[:16]) for key in keys[::3]])
+        with store.read() as view:
+            twice = [*keys, *keys]
+            assert view.lives_many(twice) == {key: view.lives(key) for key in keys}
+            assert [one.id for one in view.lives_many(keys)[keys[2]]] == ["first", "2", "later"]
+            assert view.events(twice) == {key: view.event(key) for key in keys}
+            assert view.lives_many(keys[1:2]) == {keys[1]: ()}
+            assert view.events(keys[1:2]) == {keys[1]: None}
+            assert (len(view.lives_many([])), len(view.events([]))) == (0, 0)
+
+    def test_a_fold_is_replaced_alone_or_with_the_rest(self, store: Store) -> None:
+        """Lives from before the entries appended with them take their new folds, whatever else of a row has changed."""
+        with store.write() as transaction:
+            append(transaction, lives=[life("a"), life("b", OTHER)])
+        with store.write() as transaction:
+            append(transaction, lives=[life("a", fold="new"), life("b", OTHER, fold="new"), life("c", index=1)])
+        assert store.lookup(KEY)[1] == (life("a", fold="new"), life("c", index=1))
+        assert store.lookup(OTHER)[1] == (life("b", OTHER, fold="new"),)
+        with store.write() as transaction:
+            append(transaction, lives=[life("a", fold="newer"), life("b", OTHER, since=3, fold="newer")])
+        assert store.lookup(KEY)[1] == (life("a", fold="newer"), life("c", index=1))
+        assert store.lookup(OTHER)[1] == (life("b", OTHER, since=3, fold="newer"),)
+
     def test_all_lives(self, store: Store) -> None:
         """Every life comes once, however many there are; a transaction's own count, and what it forgot does not."""
         many = [life(f"{number:04}", sha256(b"%d" % number).digest(), index=number) for number in range(600)]

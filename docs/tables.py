@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ def _fields() -> str:
 
 def _stated(cls: Any, name: str) -> str:
     """A field's type as the source states it; cattrs, once used, replaces it in attrs' own fields."""
-    return next(str(base.__annotations__[name]) for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
+    return next(str(own[name]) for own in map(get_annotations, cls.__mro__) if name in own)
 
 
 def _form(one: Any, stated: str) -> str:

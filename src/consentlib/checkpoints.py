@@ -8,13 +8,14 @@ rolled back, cut or forked, and is not signed.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from consentlib.errors import CheckpointConflictError, StoreUnavailableError, VerificationError
+from consentlib.errors import CheckpointConflictError, FormatError, StoreUnavailableError, VerificationError
 from consentlib.keys import Keys
 from consentlib.log import commitment, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
@@ -53,6 +54,7 @@ class MemoryCheckpoints:
 
     def __init__(self) -> None:
         self._all: list[bytes] = []
+        self._replacing = threading.Lock()
 
     @classmethod
     def named(cls, url: str) -> MemoryCheckpoints:
@@ -66,9 +68,10 @@ class MemoryCheckpoints:
         return self._all[-1] if self._all else None
 
     def replace(self, old: bytes | None, new: bytes) -> None:
-        if self.read() != old:
-            raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
-        self._all.append(new)
+        with self._replacing:
+            if self.read() != old:
+                raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
+            self._all.append(new)
 
     def history(self) -> list[bytes]:
         return list(self._all)
@@ -78,8 +81,8 @@ class FileCheckpoints:
     """A checkpoint store in a folder: the file `checkpoint`, and every one that was ever signed as `checkpoint.SIZE`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._path = folder / "checkpoint"
+        self.folder = folder.absolute()
+        self._path = self.folder / "checkpoint"
 
     def prepare(self) -> None:
         try:
@@ -110,8 +113,11 @@ class FileCheckpoints:
             raise StoreUnavailableError(f"expected to write the checkpoint, found: {error.strerror}") from error
 
     def history(self) -> list[bytes]:
-        found = [one for one in self.folder.glob("checkpoint.*") if one.suffix[1:].isdigit()]
-        return [one.read_bytes() for one in sorted(found, key=lambda one: int(one.suffix[1:]))]
+        found = [one for one in self.folder.glob("checkpoint.*") if one.suffix[1:].isdecimal()]
+        try:
+            return [one.read_bytes() for one in sorted(found, key=lambda one: int(one.suffix[1:]))]
+        except OSError as error:
+            raise StoreUnavailableError(f"expected to read the earlier checkpoints, found: {error.strerror}") from error
 
 
 def checkpoint_store(
@@ -129,10 +135,14 @@ def default_folder(origin: str, keys: Keys) -> Path:
     Never in the database's own folder: what restores the database must not restore its checkpoint with it. The folder is
     named after the log and its key, so that a ledger that is moved finds it again.
     """
-    home = os.environ.get("CONSENTLIB_CHECKPOINTS")
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "consentlib"
+    try:
+        said, state = os.environ.get("CONSENTLIB_CHECKPOINTS"), os.environ.get("XDG_STATE_HOME")
+        home = Path(said) if said else Path(state or Path.home() / ".local" / "state") / "consentlib"
+    except RuntimeError:
+        problem = "expected a folder for checkpoints, found no home"
+        raise StoreUnavailableError(problem, note="pass `checkpoints`, or set CONSENTLIB_CHECKPOINTS") from None
     tag = sha256(b"consentlib.dev/checkpoints/v1\n" + keys.signing).hexdigest()[:16]
-    return (Path(home) if home else state) / f"{origin.replace('/', '_')}-{tag}"
+    return home / f"{origin.replace('/', '_')}-{tag}"
 
 
 def covered_size(note: bytes) -> int:
@@ -141,11 +151,15 @@ def covered_size(note: bytes) -> int:
 
 
 def newest(store: CheckpointStore, signer: Signer) -> tuple[bytes | None, Checkpoint | None]:
-    """The newest checkpoint, as bytes and opened under the log's own key. Raises `VerificationError` or `FormatError`."""
+    """The newest checkpoint, as bytes and opened under the log's own key. Raises `VerificationError`."""
     data = store.read()
     if data is None:
         return None, None
-    return data, open_checkpoint(data, [signer.verifier], verify)
+    try:
+        return data, open_checkpoint(data, [signer.verifier], verify)
+    except FormatError as error:
+        problem = f"expected the newest checkpoint to be a signed one, found other bytes: {error}"
+        raise VerificationError(problem, level="signature", note=data) from None
 
 
 def frontier_at(view: View, size: int) -> bytes:
@@ -180,19 +194,23 @@ def rehash(view: View, start: int, frontier: bytes) -> None:
     """Read every entry from `start` back, hash it again, and compare with the head. Raises `VerificationError`."""
     head = view.head()
     tip = view.node(0, start - 1) if start else None
+    previous = b""
     hashes: list[bytes] = []
     size = start
     for entry in view.entries(start, head.size):
-        leaf = parse_leaf(entry.leaf)
+        try:
+            leaf = parse_leaf(entry.leaf)
+        except FormatError as error:
+            raise VerificationError(str(error), level="chain", index=entry.index, leaf=entry.leaf) from None
         if leaf.index != size + len(hashes) or (tip is not None and leaf.prev != tip):
             problem = f"entry {entry.index}: expected to follow the entry before it, found another"
-            raise VerificationError(problem, level="chain", index=entry.index, leaf=entry.leaf)
+            raise VerificationError(problem, level="chain", index=entry.index, leaf=entry.leaf, previous_leaf=previous)
         for name, committed in leaf.parts:
             part = entry.parts.get(name)
-            if isinstance(part, tuple) and commitment(leaf.index, name, *part) != committed:
+            if isinstance(part, tuple) and not _opens(leaf.index, name, part, committed):
                 problem = f"entry {entry.index}: expected the part `{name}` as committed, found other bytes"
-                raise VerificationError(problem, level="content", index=entry.index, leaf=entry.leaf)
-        tip = leaf_hash(entry.leaf)
+                raise VerificationError(problem, level="content", index=entry.index, leaf=entry.leaf, part=part)
+        previous, tip = entry.leaf, leaf_hash(entry.leaf)
         hashes.append(tip)
         if len(hashes) == _BATCH:
             frontier, _ = extend_many(frontier, size, hashes)
@@ -200,16 +218,27 @@ def rehash(view: View, start: int, frontier: bytes) -> None:
     frontier, _ = extend_many(frontier, size, hashes)
     size += len(hashes)
     if (size, frontier) != (head.size, head.frontier) or (tip is not None and tip != head.tip):
-        raise VerificationError("expected the stored head to be the tree over the stored entries, found another", level="chain")
+        problem = "expected the stored head to be the tree over the stored entries, found another"
+        found = (size, tip, frontier)
+        raise VerificationError(problem, level="chain", leaf=previous, head=(head.size, head.tip, head.frontier), found=found)
 
 
-def make_checkpoint(view: View, store: CheckpointStore, signer: Signer) -> bytes:
+def _opens(index: int, name: str, part: tuple[bytes, bytes], committed: bytes) -> bool:
+    salt, data = part
+    both = isinstance(salt, bytes) and isinstance(data, bytes)
+    return both and len(salt) == 32 and commitment(index, name, salt, data) == committed
+
+
+def make_checkpoint(view: View, store: CheckpointStore, signer: Signer, known: tuple[bytes | None, Checkpoint | None]) -> bytes:
     """Sign the log as the view shows it, after hashing what is new again, and keep the note; gives its bytes.
+
+    `known` is the newest checkpoint, read before the view was opened: another process may record and sign between the two,
+    and a checkpoint read later than an older view would pass for one that the log fell behind.
 
     Raises `VerificationError` where the log does not extend the last checkpoint or does not hash as it should: nothing is
     signed then. `CheckpointConflictError` where another process was first.
     """
-    old, last = newest(store, signer)
+    old, last = known
     head = view.head()
     if last is not None:
         check_extends(view, last, signer.name)
@@ -248,6 +277,9 @@ def _locked(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too, and would hold on
     finally:
         os.close(descriptor)

@@ -82,6 +82,7 @@ class Ledger:
         self._store = store
         self._keys = keys
         self._clock = clock
+        self._closed = False
         self._asking = Asking(store, keys, clock, mode)
         self.origin = store.meta["origin"]
         self._notary = Notary(store, self.origin, keys.signing, checkpoints)
@@ -372,7 +373,9 @@ class Ledger:
 
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
-        self._sign_if(self._notary.unsigned)
+        if not self._closed:
+            self._sign_if(self._notary.unsigned)
+        self._closed = True
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Final
 
 from consentlib.checkpoints import CheckpointStore, check_extends, frontier_at, make_checkpoint, newest, rehash
-from consentlib.errors import CheckpointConflictError, FormatError, InputError, LedgerError, VerificationError
-from consentlib.log import format_line
-from consentlib.log.checkpoint import open_checkpoint
-from consentlib.log.merkle import inclusion_proof
+from consentlib.errors import CheckpointConflictError, FormatError, InputError, VerificationError
+from consentlib.log import format_line, leaf_hash
+from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.merkle import inclusion_proof, verify_inclusion
 from consentlib.log.note import Signer, Verifier
 from consentlib.log.receipt import Proof
 from consentlib.signing import signer, verify
@@ -33,7 +33,8 @@ class Notary:
         self._seed = seed
         self.checkpoints = checkpoints
         self._last_size = 0
-        self._last_time: int | None = None
+        self._tried_size = 0
+        self._tried_time: int | None = None
 
     @cached_property
     def _signer(self) -> Signer:
@@ -44,13 +45,31 @@ class Notary:
         """The public key, in the form verifiers exchange. Tell it to auditors by another way than the export."""
         return self._signer.verifier
 
-    def examine(self, view: View) -> None:
-        """Raise `VerificationError` if the log is behind or beside its newest checkpoint, or what came since does not hash."""
-        _, last = newest(self.checkpoints, self._signer)
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint. Raises `StoreUnavailableError`, or `VerificationError` for one that is not this log's."""
+        return newest(self.checkpoints, self._signer)[1]
+
+    def earlier(self, size: int) -> list[Checkpoint]:
+        """What was ever signed below a size, smallest first; a file among them that is none is logged and left out."""
+        found = {}
+        for note in self.checkpoints.history():
+            try:
+                one = open_checkpoint(note, [self.verifier], verify)
+            except (VerificationError, FormatError) as error:
+                _log.error("an earlier checkpoint can't be used: %s", error)
+            else:
+                found[one.size] = one
+        return [found[one] for one in sorted(found) if one < size]
+
+    def examine(self, view: View, last: Checkpoint | None) -> None:
+        """Raise `VerificationError` if the log is behind or beside its newest checkpoint, or what came since does not hash.
+
+        `last` is the newest, read before the view was opened.
+        """
         if last is not None:
             check_extends(view, last, self._origin)
             rehash(view, last.size, frontier_at(view, last.size))
-            self._last_size = last.size
+            self._last_size = self._tried_size = last.size
 
     def sign(self) -> bytes:
         """A signed checkpoint of the log as it stands; the newest one if nothing came since.
@@ -58,62 +77,62 @@ class Notary:
         Raises `VerificationError` if the log does not extend what was signed before, and signs nothing then.
         """
         for attempt in range(_ATTEMPTS):
+            known = newest(self.checkpoints, self._signer)
             with self._store.read() as view:
                 try:
-                    note = make_checkpoint(view, self.checkpoints, self._signer)
+                    note = make_checkpoint(view, self.checkpoints, self._signer, known)
                 except CheckpointConflictError:
                     if attempt == _ATTEMPTS - 1:
                         raise
                     continue
-                self._last_size = view.head().size
+                self._last_size = self._tried_size = view.head().size
                 return note
         raise AssertionError
 
     def sign_view(self, view: View) -> bytes | None:
         """A signed checkpoint of exactly what the view shows; None if a newer state has been signed by now."""
-        _, last = newest(self.checkpoints, self._signer)
-        if last is not None and last.size > view.head().size:
+        known = newest(self.checkpoints, self._signer)
+        if known[1] is not None and known[1].size > view.head().size:
             return None
         try:
-            return make_checkpoint(view, self.checkpoints, self._signer)
+            return make_checkpoint(view, self.checkpoints, self._signer, known)
         except CheckpointConflictError:
             return None
 
-    def after(self, size: int, now: int) -> None:
-        """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
-        if self._last_time is None:
-            self._last_time = now
-        if size - self._last_size < SIGN_AFTER_ENTRIES and now - self._last_time < SIGN_AFTER_TIME:
-            return
-        self._last_time = now
-        try:
-            self.sign()
-        except (LedgerError, VerificationError, FormatError) as error:
-            _log.error("no checkpoint could be signed: %s", error)
+    def due(self, size: int, now: int) -> bool:
+        """Whether to sign now: once each so many entries or milliseconds, also where the last try failed."""
+        if self._tried_time is None:
+            self._tried_time = now
+        if size - self._tried_size < SIGN_AFTER_ENTRIES and now - self._tried_time < SIGN_AFTER_TIME:
+            return False
+        self._tried_size, self._tried_time = size, now
+        return True
 
-    def close(self) -> None:
-        """Sign what is not signed yet; what goes wrong is logged."""
-        try:
-            with self._store.read() as view:
-                head = view.head()
-            if head.size > self._last_size and head.unverified is None:
-                self.sign()
-        except (LedgerError, VerificationError, FormatError) as error:
-            _log.error("no checkpoint could be signed: %s", error)
-
-    def receipt(self, index: int) -> bytes:
-        """A `.tlog-proof` that the entry at `index` is in the log, with the entry as its extra data, under a checkpoint."""
+    def unsigned(self) -> bool:
+        """Whether entries came since the newest checkpoint, in a log that is not marked."""
         with self._store.read() as view:
             head = view.head()
-            if type(index) is not int or not 0 <= index < head.size:
-                raise InputError(f"expected the index of one of {head.size} entries, found another")
-            note, last = newest(self.checkpoints, self._signer)
+        return head.size > self._last_size and head.unverified is None
+
+    def receipt(self, index: int) -> bytes:
+        """A `.tlog-proof` that the entry at `index` is in the log, with the entry as its extra data, under a checkpoint.
+
+        Raises `InputError` for what is no entry's index, `VerificationError` where the log no longer leads to what was signed.
+        """
+        with self._store.read() as view:
+            size = view.head().size
+        if type(index) is not int or not 0 <= index < size:
+            raise InputError(f"expected the index of one of `{size}` entries, found another")
+        note, last = newest(self.checkpoints, self._signer)
         if note is None or last is None or last.size <= index:
             note = self.sign()
             last = open_checkpoint(note, [self.verifier], verify)
         with self._store.read() as view:
+            check_extends(view, last, self._origin)
             entry = view.entry(index)
             if entry is None:
-                raise InputError("expected an entry that is there, found none")
+                problem = f"expected entry `{index}`, as signed, found none"
+                raise VerificationError(problem, level="history", index=index, checkpoint=note)
             hashes = inclusion_proof(index, last.size, view.node)
+        verify_inclusion(index, last.size, leaf_hash(entry.leaf), hashes, last.root)
         return Proof(index, tuple(hashes), note, format_line(entry)).format()

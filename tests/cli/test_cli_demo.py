@@ -28,7 +28,7 @@ def told(folder: Path) -> str:
 
 
 def test_the_demo_tells_the_whole_story(told: str, folder: Path) -> None:
-    """A year, a newsletter with reasons, refusals in two languages, a delivery, a proof and two forgeries."""
+    """A year, a newsletter with reasons, refusals in two languages, a delivery, a proof, a receipt and three forgeries."""
     for said in (
         f"{FEW + 10} customers",
         "unsubscribed by mail client",
@@ -39,11 +39,14 @@ def test_the_demo_tells_the_whole_story(told: str, folder: Path) -> None:
         "Du har gjort indsigelse",
         "allowed: contract_open, ground contract",
         "campaign_winner",
-        "verified: chain and content",
+        "verified at level history",
+        "consent.withdrawn` of",
         "caught at level content",
         "entries are append-only",
         "caught at level chain",
         "ledger_unverified",
+        "it verifies at level signature",
+        "caught at level history",
         f"All files are in {folder}",
     ):
         assert said in told, said
@@ -54,16 +57,18 @@ def test_what_the_demo_leaves_can_be_used(run: Run, told: str, folder: Path) -> 
     """The ledger is healthy and verifies, its forgeries do not, and the last lines' commands work."""
     url = f"sqlite:///{folder / 'shop.db'}"
     commands = [line.split("   ")[0].split()[1:] for line in told.splitlines() if line.startswith("  consentlib ")]
-    assert [run(*command).exit_code for command in commands] == [0, 0, 0, 40, 0, 0]
-    assert run("verify", url).exit_code == 10
+    assert [run(*command).exit_code for command in commands] == [0, 0, 0, 0, 30, 0, 0, 0]
+    aside = ("--checkpoints", folder / "elsewhere")
+    assert run("verify", url, *aside).exit_code == 10
+    assert run("verify", url, *aside, "--checkpoint", folder / "auditor.checkpoint").exit_code == 0
     assert run("verify", folder / "audit.zip").exit_code == 10
-    assert run("verify", f"sqlite:///{folder / 'forged.db'}", "--keys", folder / "shop.db.keys").exit_code == 40
+    assert run("verify", f"sqlite:///{folder / 'forged.db'}", "--keys", folder / "shop.db.keys", *aside).exit_code == 40
 
 
 def test_the_demo_is_the_same_each_time(run: Run, tmp_path: Path) -> None:
     """Two runs count the same; --json tells all of it in one object; a folder that holds a demo is refused."""
     first, second = (json.loads(run("demo", "--folder", tmp_path / name, "--customers", FEW, "--json").stdout) for name in "ab")
-    for part in ("year", "newsletter", "others", "forged_export", "forged_database"):
+    for part in ("year", "newsletter", "others", "forged_export", "forged_database", "rewritten_log", "receipt"):
         assert first[part] == second[part]
     assert first["report"]["size"] == second["report"]["size"]
     assert first["newsletter"]["allowed"] > 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -84,6 +85,37 @@ def test_erased_bytes_that_a_reader_keeps_are_found(run: Run, url: str) -> None:
         assert sick(run("doctor", url, "--json")) == ["erased bytes"]
         reader.close()
     assert run("doctor", url).exit_code == 0
+
+
+def found(run: Run, url: str, *args: object) -> dict[str, tuple[str, str]]:
+    """The findings by their check."""
+    told = json.loads(run("doctor", url, "--json", *args).stdout)
+    return {one["check"]: (one["state"], one["detail"]) for one in told["checks"]}
+
+
+def test_checkpoints_are_looked_at(run: Run, url: str, tmp_path: Path) -> None:
+    """Where they lie, what the newest covers and how old it is; with the database, none or old ones are remarked."""
+    fresh = found(run, url)
+    assert fresh["checkpoint store"][0] == "ok"
+    assert fresh["newest checkpoint"] == ("ok", "covers 1 entry of 1, signed 0 h ago by the ledger's key")
+    beside = found(run, url, "--checkpoints", tmp_path / "here")
+    assert beside["checkpoint store"][0] == beside["newest checkpoint"][0] == "warning"
+    run("checkpoint", url, "--checkpoints", tmp_path / "here")
+    os.utime(tmp_path / "here" / "checkpoint", (0, time.time() - 2 * 86_400))
+    ledger = Ledger.open(url)
+    ledger.record(OrderPlaced("anna@example.dk", order="o1"))
+    late = found(run, url, "--checkpoints", tmp_path / "here")
+    assert late["newest checkpoint"] == ("warning", "covers 1 entry of 2, signed 48 h ago by the ledger's key")
+    ledger.close()
+
+
+def test_a_checkpoint_by_another_key_is_found(run: Run, url: str, tmp_path: Path, policy: Path) -> None:
+    """Another ledger's checkpoint, or no folder at all, is a problem, and so is the log that it marks."""
+    assert sick(run("doctor", url, "--checkpoints", policy, "--json")) == ["log", "newest checkpoint"]
+    assert run("verify", url).exit_code == 10
+    other = tmp_path / "elsewhere"
+    assert run("init", f"sqlite:///{tmp_path / 'other.db'}", "--policy", policy, "--checkpoints", other).exit_code == 0
+    assert sick(run("doctor", url, "--checkpoints", other, "--json")) == ["log", "newest checkpoint"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "foreign", "text"])

@@ -29,7 +29,7 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     result = run("--help")
     commands = set(main.commands)  # type: ignore[attr-defined]
     assert result.exit_code == 0
-    assert len(commands) == 13
+    assert {"record", "stop", "check", "verify", "verify-receipt"} <= commands
     assert commands <= set(result.stdout.split())
     assert "Exit codes" in result.stdout
 

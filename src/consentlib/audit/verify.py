@@ -25,17 +25,21 @@ def verify_view(
     view: View,
     origin: str,
     *,
+    shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
 
-    With `checkpoints` that an auditor holds, opened under a pinned key, also that each is a prefix (level *history*).
+    With a `shipped` checkpoint of the whole, also the signature; with `checkpoints` that an auditor holds besides, also that
+    each is a prefix (level *history*). All were opened under a pinned key.
     """
     head = view.head()
     found = Head(head.size, head.tip, head.time, head.frontier)
     try:
-        return verify_entries(_beside(view), origin=origin, head=found, checkpoints=checkpoints, progress=progress)
+        return verify_entries(
+            _beside(view), origin=origin, head=found, shipped=shipped, checkpoints=checkpoints, progress=progress
+        )
     except (TypeError, ValueError, AttributeError) as error:
         # A value of another type than any writer stores: the rows were edited, and badly.
         raise VerificationError(
@@ -64,12 +68,14 @@ def verify_file(
     origin: str | None = None,
     verifiers: Sequence[Verifier] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
 
     `verifiers` are the pinned keys that its checkpoints must be signed under (none: signatures are not looked at, and the level
-    is *content*), `checkpoints` those the auditor holds. Raises `VerificationError` or `FormatError`.
+    is *content*), `checkpoints` those the auditor holds. `each` is handed every entry that is in order by
+    itself; what it gathered counts only once all of the log has verified. Raises `VerificationError` or `FormatError`.
     """
     import zipfile
     import zlib
@@ -84,11 +90,19 @@ def verify_file(
                 raise FormatError("expected a log packed by less than a thousand times, found more")
             shipped = _shipped(archive, names, verifiers)
             with archive.open(info) as file:
-                return verify_entries(_lines(file), origin=origin, shipped=shipped, checkpoints=checkpoints, progress=progress)
+                entries = _lines(file) if each is None else _handed(_lines(file), each)
+                return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=checkpoints, progress=progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+
+def _handed(entries: Iterator[Entry], each: Callable[[Entry], None]) -> Iterator[Entry]:
+    """The entries, each handed over once the verifier asks for the next: it has verified this one by then."""
+    for entry in entries:
+        yield entry
+        each(entry)
 
 
 def _shipped(archive: ZipFile, names: Sequence[str], verifiers: Sequence[Verifier]) -> list[Checkpoint]:

@@ -1,7 +1,8 @@
 """The program `consentlib`: its commands, and how each ends.
 
 Exit codes: 0 done (or allowed, or healthy), 1 no (denied, findings, failed cases, a sick ledger), 2 usage or input that
-can't be used, 3 the ledger can't do it now, 10 verified but unsigned, 40 invalid, 130 interrupted.
+can't be used, 3 the ledger can't do it now, 10 verified but not against a checkpoint of one's own, 30 diverges from a
+checkpoint, 40 invalid, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from consentlib import __version__
 from consentlib.cli.asking import check, filter_, history
 from consentlib.cli.demo import demo
 from consentlib.cli.doctor import doctor
-from consentlib.cli.ledger_commands import erase, export, init, publish, record, stop, verify
+from consentlib.cli.ledger_commands import erase, init, publish, record, stop
 from consentlib.cli.output import LEDGER, USAGE, Failure, exit_code, one_line
 from consentlib.cli.policy_commands import policy
+from consentlib.cli.proof_commands import checkpoint, export, key, receipt, verify, verify_receipt
+from consentlib.cli.report_command import report
 from consentlib.errors import ConsentlibError
 
 
@@ -75,7 +78,7 @@ def _discreet(message: str, typed: Sequence[str]) -> str:
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done or allowed; 1 denied, findings or failures; 2 usage or unusable input; 3 the ledger can't"
-    " do it now; 10 verified, but unsigned; 40 invalid.",
+    " do it now; 10 verified, but not against a checkpoint of your own; 30 diverges from a checkpoint; 40 invalid.",
 )
 @click.version_option(__version__, prog_name="consentlib")
 def main() -> None:
@@ -92,6 +95,11 @@ for _command in (
     erase,
     export,
     verify,
+    checkpoint,
+    key,
+    receipt,
+    verify_receipt,
+    report,
     publish,
     policy,
     doctor,

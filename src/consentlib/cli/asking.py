@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from consentlib.cli import output
-from consentlib.cli.output import bad, good, note, on_ledger, open_ledger, plural, say_json
+from consentlib.cli.output import Place, bad, good, note, on_ledger, plural, say_json
 from consentlib.codec import read_time, show_time
 from consentlib.errors import TimeError
 from consentlib.ledger import Ledger
@@ -83,10 +83,10 @@ def _known_at(text: str | None) -> datetime | int | None:
 @on_ledger
 @click.argument("address")
 @_question
-def check(url: str, keys: str | None, mode: str, json_: bool, address: str, **options: Any) -> None:
+def check(place: Place, json_: bool, address: str, **options: Any) -> None:
     """Whether a use of ADDRESS is allowed, and why: exit 0 allowed, 1 denied."""
     asked = _asked(options)
-    with open_ledger(url, keys, mode) as ledger:
+    with place.open() as ledger:
         decision = ledger.check(address, **asked)
     if json_:
         say_json(decision.as_dict())
@@ -122,14 +122,14 @@ def say_decision(decision: Decision) -> None:
 @on_ledger
 @click.argument("file")
 @_question
-def filter_(url: str, keys: str | None, mode: str, json_: bool, file: str, **options: Any) -> None:
+def filter_(place: Place, json_: bool, file: str, **options: Any) -> None:
     """The addresses in FILE (- is standard input), one a line, that are allowed; counts on standard error.
 
     No send is recorded. With --json every line is answered, allowed or not.
     """
     asked = _asked(options)
     rows = [line for line in output.lines_of(file) if line.strip()]
-    with open_ledger(url, keys, mode) as ledger, output.progress("checking", lambda: len(rows)) as done:
+    with place.open() as ledger, output.progress("checking", lambda: len(rows)) as done:
         if json_:
             counts = _answer_all(ledger, rows, asked, done)
         else:
@@ -169,9 +169,9 @@ def _text(row: bytes) -> Any:
 @click.command(short_help="Show what is held about a person.")
 @on_ledger
 @click.argument("address")
-def history(url: str, keys: str | None, mode: str, json_: bool, address: str) -> None:
+def history(place: Place, json_: bool, address: str) -> None:
     """What the log holds about ADDRESS and those linked to it, oldest first. With --json, personal parts too."""
-    with open_ledger(url, keys, mode) as ledger:
+    with place.open() as ledger:
         entries = ledger.history(address)
     if json_:
         for one in entries:

@@ -1,34 +1,42 @@
-"""`consentlib demo`: a year of a small shop, a newsletter, some questions, an export, and two forgeries that are caught."""
+"""`consentlib demo`: a year of a small shop, a newsletter, some questions, an export, and three forgeries that are caught."""
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import shlex
 import tempfile
-import zipfile
-from contextlib import closing, nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from consentlib.audit.receipt import verify_receipt
 from consentlib.audit.verify import verify_file
+from consentlib.checkpoints import MemoryCheckpoints, covered_size
 from consentlib.cli.asking import say_decision
-from consentlib.cli.ledger_commands import report_json, say_report
+from consentlib.cli.forgeries import forge_database, forge_export, forge_log
 from consentlib.cli.output import as_json, bad, good, heading, plural, progress, say_json, say_table
+from consentlib.cli.proof_commands import report_json, say_report
 from consentlib.codec import show_time
 from consentlib.errors import StoreUnavailableError, VerificationError
+from consentlib.keys import Keys
 from consentlib.ledger import Ledger
+from consentlib.log import Report, parse_leaf
+from consentlib.log.checkpoint import open_checkpoint
+from consentlib.log.note import Verifier
+from consentlib.log.receipt import Proof
 from consentlib.policy import starter
 from consentlib.reasons import REASONS
+from consentlib.signing import verify
 
 if TYPE_CHECKING:
     from consentlib.cli.shop_year import Clock, Year
 
-_DAY = 86_400_000
+_ORIGIN = "littlesteps.example/consent"
+_AUDIT = 200
+"""The day of the year on which the auditor takes a checkpoint along."""
 
 
 @click.command(short_help="Play a year of a small shop.")
@@ -36,7 +44,7 @@ _DAY = 86_400_000
 @click.option("--customers", type=click.IntRange(0, 100_000), default=3_000, show_default=True)
 @as_json
 def demo(folder: str | None, customers: int, json_: bool) -> None:
-    """Play a year of a small shop, send its newsletter, prove it, and catch two forgeries.
+    """Play a year of a small shop, send its newsletter, prove it, and catch three forgeries.
 
     All people are invented. The files stay where the last lines say.
     """
@@ -69,26 +77,32 @@ class Demo:
         self._database = place / "shop.db"
         self._export = place / "audit.zip"
         self._told: dict[str, Any] = {"folder": str(place)}
+        self._elsewhere = place / "elsewhere"
         self._year: Year = shop_year.write_year(customers, today=datetime.now(UTC).date())
         self._clock: Clock = shop_year.Clock(self._year.start)
+        self._kept = place / "auditor.checkpoint"
+        self._kept_on = self._year.at(_AUDIT, lambda ledger: self._kept.write_bytes(ledger.checkpoint()))
 
     def run(self) -> dict[str, Any]:
         """All of it, in order."""
         policy = self._place / "littlesteps.toml"
         url = f"sqlite:///{self._database}"
-        with Ledger.create(
-            url, policy=self._write_policy(policy), origin="littlesteps.example/consent", clock=self._clock
-        ) as one:
+        aside = MemoryCheckpoints()  # an hour passes with each few entries, and each would be synced to disk
+        with Ledger.create(url, policy=self._write_policy(policy), origin=_ORIGIN, checkpoints=aside, clock=self._clock) as one:
             self._play(one)
+        with Ledger.open(url, checkpoints=self._elsewhere, clock=self._clock) as one:
             self._newsletter(one)
             self._refusals(one)
             self._others(one)
             self._delivery(one)
-            index = self._stop_of_anna(one)
-            self._prove(one)
+            index, early = (self._stop_of(one, address) for address in (self._shop.ANNA, self._shop.IB))
+            key = Verifier.parse(one.verifier)
+            self._prove(one, key)
+            self._receipt(one, key, index)
         self._forge_export(index)
         self._forge_database(index)
-        self._goodbye(url, policy)
+        self._forge_log(key, early)
+        self._goodbye(url, policy, key)
         return self._told
 
     def _write_policy(self, path: Path) -> Path:
@@ -166,25 +180,36 @@ class Demo:
     def _ask(self, ledger: Ledger, address: str, use: str = "marketing_newsletter", **more: Any) -> Any:
         return ledger.check(address, use=use, channel="email", **{"message": self._shop.NEWSLETTER, **more})
 
-    def _stop_of_anna(self, ledger: Ledger) -> int:
-        return next(one.index for one in ledger.history(self._shop.ANNA) if one.kind == "consent.withdrawn")
+    def _stop_of(self, ledger: Ledger, address: str) -> int:
+        return next(one.index for one in ledger.history(address) if one.kind == "consent.withdrawn")
 
-    def _prove(self, ledger: Ledger) -> None:
-        _head("The proof: an export that anyone can verify, with or without this program")
+    def _prove(self, ledger: Ledger, key: Verifier) -> None:
+        _head("The proof: a signed export that anyone can verify, with or without this program")
         with progress("exporting") as done:
             ledger.export(self._export, progress=done)
-        report = verify_file(self._export, origin=ledger.origin)
+        click.echo(f"On {show_time(self._kept_on)[:10]} the auditor took a checkpoint along, and knows the shop's key.\n")
+        report = self._audit(self._export, key)
         say_report(report)
         self._told["report"] = report_json(report)
 
+    def _audit(self, file: Path, key: Verifier) -> Report:
+        """What the auditor does: with the key, and the checkpoint kept since."""
+        held = [open_checkpoint(self._kept.read_bytes(), [key], verify)]
+        return verify_file(file, origin=_ORIGIN, verifiers=[key], checkpoints=held)
+
+    def _receipt(self, ledger: Ledger, key: Verifier, index: int) -> None:
+        _head("Anna's receipt: proof of her unsubscribe, which nobody can take from her")
+        file = self._place / "anna.tlog-proof"
+        file.write_bytes(ledger.receipt(index))
+        leaf = parse_leaf(verify_receipt(file.read_bytes(), [key]).leaf)
+        size = covered_size(Proof.parse(file.read_bytes()).checkpoint)
+        click.echo(f"{good('verified')}: entry {index}, `{leaf.kind}` of {show_time(leaf.t)}")
+        click.echo(f"  It is under the shop's signature over {plural(size, 'entry', 'entries')}.")
+        self._told["receipt"] = {"index": index, "kind": leaf.kind, "signed_size": size}
+
     def _forge_export(self, index: int) -> None:
         _head("Forgery 1: in a copy of the export, Anna's unsubscribe is moved by two days")
-        forged = self._place / "forged.zip"
-        with zipfile.ZipFile(self._export) as old, zipfile.ZipFile(forged, "w", zipfile.ZIP_DEFLATED) as new:
-            for name in old.namelist():
-                with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
-                    for number, line in enumerate(source):
-                        target.write(_later(line) if name == "log.ndjson" and number == index else line)
+        forged = forge_export(self._export, self._place / "forged.zip", index)
         try:
             verify_file(forged)
         except VerificationError as error:
@@ -192,22 +217,11 @@ class Demo:
 
     def _forge_database(self, index: int) -> None:
         _head("Forgery 2: in a copy of the database, Anna's unsubscribe becomes a visit to the website")
-        import sqlite3  # the rest of the command line does without
-
         forged = self._place / "forged.db"
-        change = "UPDATE consentlib_entries SET leaf = replace(leaf, kind, 'site.visited'), kind = 'site.visited' WHERE idx = ?"
-        with closing(sqlite3.connect(self._database)) as old, closing(sqlite3.connect(forged)) as new:
-            old.backup(new)
-            try:
-                new.execute(change, (index,))
-            except sqlite3.DatabaseError as error:
-                click.echo(f"The database itself refuses: {error}. So the forger drops its guards, and tries again.")
-            for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                new.execute(f'DROP TRIGGER "{name}"')
-            new.execute(change, (index,))
-            new.commit()
+        refused = forge_database(self._database, forged, index)
+        click.echo(f"The database itself refuses: {refused}. So the forger drops its guards, and tries again.")
         keys = self._database.with_name("shop.db.keys")
-        with Ledger.open(f"sqlite:///{forged}", keys=keys, clock=self._clock) as ledger:
+        with Ledger.open(f"sqlite:///{forged}", keys=keys, checkpoints=self._elsewhere, clock=self._clock) as ledger:
             try:
                 ledger.verify()
             except VerificationError as error:
@@ -215,20 +229,39 @@ class Demo:
             decision = self._ask(ledger, self._shop.FREJA)
             click.echo(f"From now on the copy allows nothing: {decision.reason}. Stops it still takes.")
 
+    def _forge_log(self, key: Verifier, index: int) -> None:
+        _head("Forgery 3: the shop itself moves Ib's unsubscribe, writes the whole log anew, and signs it with its own key")
+        keys = Keys.load(self._database.with_name("shop.db.keys"))
+        forged = forge_log(self._export, self._place / "rewritten.zip", index, keys.signing)
+        report = verify_file(forged, origin=_ORIGIN, verifiers=[key])
+        click.echo(
+            f"Chain, content and signature hold: it verifies at level {report.level}. But the auditor kept a checkpoint:"
+        )
+        try:
+            self._audit(forged, key)
+        except VerificationError as error:
+            self._caught("rewritten_log", error)
+
     def _caught(self, name: str, error: VerificationError) -> None:
-        click.echo(f"{bad('caught')} at level {error.level}, entry {error.index}: {error}")
+        where = "" if error.index is None else f", entry {error.index}"
+        click.echo(f"{bad('caught')} at level {error.level}{where}: {error}")
         self._told[name] = {"level": error.level, "index": error.index, "problem": str(error)}
 
-    def _goodbye(self, url: str, policy: Path) -> None:
+    def _goodbye(self, url: str, policy: Path, key: Verifier) -> None:
         _head("Yours to look at")
-        click.echo(f"All files are in {self._place}: the ledger shop.db with its keys, the policy, the export.\n")
+        click.echo(f"All files are in {self._place}: the ledger shop.db with its keys, the policy, the export,")
+        click.echo("the receipt, the auditor's checkpoint, and those that the ledger keeps elsewhere.\n")
         click.echo("Try next:")
-        shop, forged, notice = (shlex.quote(str(one)) for one in (url, self._place / "forged.zip", policy))
+        files = (url, self._elsewhere, self._export, self._place / "rewritten.zip", self._kept, policy)
+        shop, elsewhere, export, rewritten, kept, notice = (shlex.quote(str(one)) for one in files)
+        shop = f"{shop} --checkpoints {elsewhere}"
         for line in (
             f"consentlib history {shop} {self._shop.ANNA}",
             f"consentlib check {shop} {self._shop.FREJA} --use newsletter --marketing --unsubscribe --sender-identified",
             f"consentlib stop {shop} {self._shop.FREJA}     (and check again)",
-            f"consentlib verify {forged}",
+            f"consentlib verify {export} --key {key} --checkpoint {kept}",
+            f"consentlib verify {rewritten} --key {key} --checkpoint {kept}",
+            f"consentlib verify-receipt {shlex.quote(str(self._place / 'anna.tlog-proof'))} --key {key}",
             f"consentlib doctor {shop}",
             f"consentlib policy show {notice} --language da",
         ):
@@ -237,13 +270,3 @@ class Demo:
 
 def _head(text: str) -> None:
     click.echo(f"\n{heading(text)}\n")
-
-
-def _later(line: bytes) -> bytes:
-    """The line of an entry whose facts say that it happened two days later."""
-    entry = json.loads(line)
-    part = entry["parts"]["facts"]
-    facts = json.loads(base64.b64decode(part["data"]))
-    facts["occurred_at"] += 2 * _DAY
-    part["data"] = base64.b64encode(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).decode()
-    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"

@@ -10,14 +10,30 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from consentlib.cli.output import DENIED, as_json, bad, good, log_size, plural, say_json, say_table
+from consentlib.checkpoints import FileCheckpoints
+from consentlib.cli.output import (
+    DENIED,
+    Place,
+    as_json,
+    bad,
+    checkpoints_option,
+    good,
+    keys_option,
+    plural,
+    say_json,
+    say_table,
+)
 from consentlib.codec import show_time
-from consentlib.errors import LedgerError
+from consentlib.errors import FormatError, LedgerError, VerificationError
 from consentlib.keys import key_path
 from consentlib.ledger import Ledger
+from consentlib.log.checkpoint import open_checkpoint
+from consentlib.log.note import Verifier
 from consentlib.policy import Policy
+from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, open_store
 
+_DAY: Final = 86_400
 _MARKS: Final[dict[str, Callable[[str], str]]] = {"ok": good, "warning": str, "problem": bad}
 
 
@@ -31,23 +47,26 @@ class Finding(NamedTuple):
 
 @click.command(short_help="Look a ledger over.")
 @click.argument("url")
-@click.option("--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger.")
+@keys_option
+@checkpoints_option
 @as_json
-def doctor(url: str, keys: str | None, json_: bool) -> None:
-    """Look a ledger over: store, guards, keys, clock, policy, erased bytes. Exit 1 if something is wrong.
+def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> None:
+    """Look a ledger over: store, guards, keys, clock, checkpoints, policy, erased bytes. Exit 1 if something is wrong.
 
     Does not read the log: that is `verify`. Bytes of erased parts that a reader kept in a file are purged on the way.
     """
-    with Ledger.open(url, keys=keys) as ledger:
+    place = Place(url, keys, checkpoints)
+    with place.open() as ledger:
         chosen = ledger.policy
+        signed = [*_checkpoints(place, ledger)]  # before the ledger is closed, which signs what is not signed yet
     store = open_store(url)
     try:
-        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *_policy(chosen), *_purge(store)]
+        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen), *_purge(store)]
     finally:
         store.close()
     problems = sum(one.state == "problem" for one in found)
     if json_:
-        say_json({"healthy": not problems, "entries": log_size(url), "checks": [one._asdict() for one in found]})
+        say_json({"healthy": not problems, "entries": place.size(), "checks": [one._asdict() for one in found]})
     else:
         say_table([(_MARKS[one.state](one.state), one.check, one.detail) for one in found])
         click.echo(bad(plural(problems, "problem")) if problems else good("healthy"))
@@ -102,6 +121,31 @@ def _keys(path: Path | None) -> Iterator[Finding]:
         yield Finding("key file", "ok", f"mode {mode:04o}, keys match the ledger")
     if os.environ.get("CONSENTLIB_KEYS") and path != Path(os.environ["CONSENTLIB_KEYS"]):
         yield Finding("CONSENTLIB_KEYS", "warning", "names another key file than the one used")
+
+
+def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
+    """Where they lie, and the newest."""
+    store = place.kept(ledger.origin)
+    if not isinstance(store, FileCheckpoints):
+        return
+    database = Path(place.url.removeprefix("sqlite:///")).resolve().parent
+    beside = store.folder.resolve().is_relative_to(database)
+    where = "with the database: a restore takes back both" if beside else "outside the database's folder"
+    yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.folder}`, {where}")
+    try:
+        data = store.read()
+        if data is None:
+            yield Finding("newest checkpoint", "warning", "none: nothing shows a log that was rolled back")
+            return
+        size = open_checkpoint(data, [Verifier.parse(ledger.verifier)], verify_signature).size
+    except (VerificationError, FormatError, LedgerError) as error:
+        yield Finding("newest checkpoint", "problem", f"not one that the key of this ledger signed: {error}")
+        return
+    age = time.time() - (store.folder / "checkpoint").stat().st_mtime
+    missing = place.size() - size
+    state = "problem" if missing < 0 else "warning" if missing and age > _DAY else "ok"
+    detail = f"covers {plural(size, 'entry', 'entries')} of {place.size():,}, signed {age / 3600:.0f} h ago by the ledger's key"
+    yield Finding("newest checkpoint", state, detail)
 
 
 def _policy(policy: Policy | None) -> Iterator[Finding]:

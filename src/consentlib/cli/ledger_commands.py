@@ -1,37 +1,32 @@
-"""Commands that change or prove a ledger: init, publish, record, stop, erase, export, verify."""
+"""Commands that change a ledger: init, publish, record, stop, erase."""
 
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 import click
-from attrs import asdict, frozen
+from attrs import frozen
 
 from consentlib.addresses import normalise
+from consentlib.checkpoints import FileCheckpoints
 from consentlib.cli import output
-from consentlib.cli.output import as_json, fail, note, on_ledger, open_ledger, plural, progress, say_json
-from consentlib.codec import show_time
+from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
 from consentlib.errors import (
     AddressError,
     ConsentlibError,
     EventError,
-    FormatError,
     StoreUnavailableError,
-    VerificationError,
 )
 from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
 from consentlib.keys import key_path
 from consentlib.ledger import Ledger
-from consentlib.log import Report
 from consentlib.policy import Policy, load_policy
 from consentlib.policy.lint import lint
 from consentlib.wire import read_line
 
 _BATCH: Final = 1_000
-_STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @click.command(short_help="Begin a ledger under a policy.")
@@ -39,27 +34,33 @@ _STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 @click.option("--policy", required=True, metavar="FILE", help="The policy, a TOML file.")
 @click.option("--origin", metavar="NAME", help="The log's name for ever, such as shop.dk/consent.")
 @click.option("--keys", metavar="FILE", help="Where to write the keys. Default: CONSENTLIB_KEYS, else beside the ledger.")
+@output.checkpoints_option
 @as_json
-def init(url: str, policy: str, origin: str | None, keys: str | None, json_: bool) -> None:
+def init(url: str, policy: str, origin: str | None, keys: str | None, checkpoints: str | None, json_: bool) -> None:
     """Begin a ledger at URL, such as sqlite:///shop.db, with a policy."""
     chosen = load_policy(policy)
-    with Ledger.create(url, policy=chosen, origin=origin, keys=keys) as ledger:
+    with Ledger.create(url, policy=chosen, origin=origin, keys=keys, checkpoints=checkpoints) as ledger:
         path = key_path(url, keys)
+        kept = Place(url, keys, checkpoints).kept(ledger.origin)
+        folder = str(kept.folder) if isinstance(kept, FileCheckpoints) else None
         if json_:
-            say_json({"origin": ledger.origin, "keys": path and str(path), "policy": _named(chosen)})
+            places = {"keys": path and str(path), "checkpoints": folder, "verifier": ledger.verifier}
+            say_json({"origin": ledger.origin, **places, "policy": _named(chosen)})
         else:
             click.echo(f"ledger `{ledger.origin}` begun under policy `{chosen.id}` version {chosen.version}")
             click.echo(f"keys in `{path}`: keep a copy elsewhere; without them the ledger knows nobody")
+            click.echo(f"checkpoints in `{folder}`: never restore them together with the database")
+            click.echo(f"verifier key {ledger.verifier}: give it to your auditor")
     _remark_findings(chosen)
 
 
 @click.command(short_help="Put a new policy in force.")
 @on_ledger
 @click.argument("file")
-def publish(url: str, keys: str | None, mode: str, json_: bool, file: str) -> None:
+def publish(place: Place, json_: bool, file: str) -> None:
     """Put the policy in FILE in force."""
     chosen = load_policy(file)
-    with open_ledger(url, keys, mode) as ledger:
+    with place.open() as ledger:
         recorded = ledger.publish(chosen)
     if json_:
         say_json({"entry": recorded.index, "policy": _named(chosen)})
@@ -82,7 +83,7 @@ def _remark_findings(policy: Policy) -> None:
 @on_ledger
 @click.argument("file")
 @click.option("--batch", type=click.IntRange(min=1), help="Commit after so many events, for a large import while others write.")
-def record(url: str, keys: str | None, mode: str, json_: bool, file: str, batch: int | None) -> None:
+def record(place: Place, json_: bool, file: str, batch: int | None) -> None:
     """Record the events in FILE (- is standard input), one JSON object a line.
 
     All or none: where a line can't be used, nothing of the file is stored but the stops in it, which are never refused.
@@ -90,7 +91,7 @@ def record(url: str, keys: str | None, mode: str, json_: bool, file: str, batch:
     """
     events, problem = _read_events(file)
     recorded = []
-    with open_ledger(url, keys, mode) as ledger, progress("recording", lambda: len(events)) as done:
+    with place.open() as ledger, progress("recording", lambda: len(events)) as done:
         size = batch or max(len(events), 1)
         for start in range(0, len(events) if problem is None else 0, size):
             try:
@@ -146,7 +147,7 @@ def _read_events(file: str) -> tuple[list[tuple[int, Event]], Problem | None]:
 @click.command(context_settings={"ignore_unknown_options": True}, short_help="Record that people said no.")
 @on_ledger
 @click.argument("address", metavar="ADDRESS|FILE")
-def stop(url: str, keys: str | None, mode: str, json_: bool, address: str) -> None:
+def stop(place: Place, json_: bool, address: str) -> None:
     """Record that people said no: one ADDRESS, or a FILE (- is standard input) with one address a line.
 
     Never refused: what is no address is kept word for word. Of a table, the first column is taken.
@@ -157,7 +158,7 @@ def stop(url: str, keys: str | None, mode: str, json_: bool, address: str) -> No
     for one in said:
         events += [ConsentWithdrawn(one, via="list"), ObjectionRaised(one, via="list")]
     stored = 0
-    with open_ledger(url, keys, mode) as ledger, progress("recording", lambda: len(said)) as done:
+    with place.open() as ledger, progress("recording", lambda: len(said)) as done:
         for start in range(0, len(events), 2 * _BATCH):
             try:
                 stored += len(ledger.record_many(events[start : start + 2 * _BATCH])) // 2
@@ -227,9 +228,9 @@ def _is_address(text: str) -> bool:
 @click.argument("address")
 @click.option("--reason", required=True, help="Why, such as art17.")
 @click.option("--by", required=True, help="Who does it: a role rather than a name.")
-def erase(url: str, keys: str | None, mode: str, json_: bool, address: str, reason: str, by: str) -> None:
+def erase(place: Place, json_: bool, address: str, reason: str, by: str) -> None:
     """Erase a person: what no law or claim needs goes, and the log says that it went (GDPR 17)."""
-    with open_ledger(url, keys, mode) as ledger:
+    with place.open() as ledger:
         erased = ledger.erase(address, reason=reason, by=by)
     if json_:
         say_json({"entry": erased.index, **{name: getattr(erased, name) for name in ("parts", "kept", "pending")}})
@@ -240,84 +241,3 @@ def erase(url: str, keys: str | None, mode: str, json_: bool, address: str, reas
         click.echo(f"{plural(erased.parts, 'part')} erased, recorded in entry {erased.index}{kept}")
     if erased.pending:
         note("bytes wait in a file until a reader lets go of it: run `consentlib doctor` later")
-
-
-@click.command(short_help="Write the log to a zip.")
-@on_ledger
-@click.argument("file", metavar="FILE.zip")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-def export(url: str, keys: str | None, mode: str, json_: bool, file: str, force: bool) -> None:
-    """Write the whole log to a zip that anyone can verify."""
-    path = Path(file)
-    if path.is_dir() or (path.exists() and not force):
-        fail("expected a new file to export to, found one that is there" + ("" if path.is_dir() else "; --force replaces it"))
-    with open_ledger(url, keys, mode) as ledger, progress("exporting", lambda: output.log_size(url)) as done:
-        size = ledger.export(path, progress=done)
-    if json_:
-        say_json({"file": file, "entries": size, "signed": False})
-    else:
-        click.echo(f"{plural(size, 'entry', 'entries')} exported to `{file}`, unsigned")
-
-
-@click.command(short_help="Verify a ledger or an export.")
-@click.argument("source", metavar="URL|FILE.zip")
-@click.option("--keys", metavar="FILE", help="The key file of a ledger.")
-@click.option("--origin", metavar="NAME", help="The log that the export must be.")
-@as_json
-def verify(source: str, keys: str | None, origin: str | None, json_: bool) -> None:
-    """Verify a ledger or an export: exit 10 verified (but unsigned), 40 invalid."""
-    from consentlib.audit.verify import verify_file
-
-    try:
-        if _STORE.match(source) and not _exists(source):
-            with Ledger.open(source, keys=keys) as ledger, progress("verifying", lambda: output.log_size(source)) as done:
-                if origin is not None and origin != ledger.origin:
-                    fail("expected the ledger of the origin named, found another", output.INVALID)
-                report = ledger.verify(progress=done)
-        else:
-            with _readable(source), progress("verifying") as done:
-                report = verify_file(Path(source), origin=origin, progress=done)
-    except (VerificationError, FormatError) as error:
-        if json_:
-            where = {"level": getattr(error, "level", None), "index": getattr(error, "index", None)}
-            say_json({"verified": False, **where, "problem": str(error)})
-        level = f" at level {error.level}" if isinstance(error, VerificationError) else ""
-        fail(f"invalid{level}: {output.one_line(error)}", output.INVALID)
-    if json_:
-        say_json({"verified": True, "signed": False, **report_json(report)})
-    else:
-        say_report(report)
-    click.get_current_context().exit(output.UNSIGNED)
-
-
-def _readable(source: str) -> BinaryIO:
-    """The file, opened to see that it can be read: what can't be is a mistake of the caller's, not of the log's."""
-    try:
-        return open(source, "rb")
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or "no such name").lower()
-        fail(f"expected the URL of a ledger or a readable export, found: {reason}")
-
-
-def report_json(report: Report) -> dict[str, Any]:
-    """A report, JSON-ready."""
-    found = asdict(report)
-    found["entries_by_kind"] = dict(report.entries_by_kind)
-    found["not_checked"] = list(report.not_checked)
-    for name in ("root", "tip"):
-        found[name] = found[name] and found[name].hex()
-    for name in ("first_time", "last_time"):
-        found[name] = None if found[name] is None else show_time(found[name])
-    return found
-
-
-def say_report(report: Report) -> None:
-    """A report in words."""
-    click.echo(output.good("verified") + f": chain and content of {plural(report.size, 'entry', 'entries')}")
-    click.echo(f"  origin       {report.origin}")
-    if report.first_time is not None and report.last_time is not None:
-        click.echo(f"  from, to     {show_time(report.first_time)}, {show_time(report.last_time)}")
-    click.echo(f"  root         {report.root.hex()}")
-    click.echo(f"  erased       {plural(report.erased, 'part')}, each on record")
-    for gap in report.not_checked:
-        click.echo(f"  not checked  {gap}")

@@ -6,27 +6,38 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
+from attrs import frozen
 
+from consentlib.asking import Mode
+from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import ConsentlibError, InputError, VerificationError
+from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
 from consentlib.store import open_store
 
 DENIED: Final = 1
 USAGE: Final = 2
 LEDGER: Final = 3
-UNSIGNED: Final = 10
+NO_HISTORY: Final = 10
+DIVERGES: Final = 30
 INVALID: Final = 40
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "json_", is_flag=True, help="Answer in JSON on standard output.")
-_URL = click.argument("url")
-_KEYS = click.option("--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger.")
+url_argument = click.argument("url")
+keys_option = click.option(
+    "--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger."
+)
+checkpoints_option = click.option(
+    "--checkpoints", metavar="FOLDER", help="Where the ledger keeps its checkpoints. Default: a folder outside the database's."
+)
 _MODE = click.option(
     "--mode",
     type=click.Choice(["enforce", "warn", "observe"]),
@@ -36,24 +47,42 @@ _MODE = click.option(
 )
 
 
+@frozen
+class Place:
+    """Where a ledger, its keys and its checkpoints are, as said on the command line; None is the default."""
+
+    url: str
+    keys: str | None
+    checkpoints: str | None
+    mode: Mode = "enforce"
+
+    def open(self) -> Ledger:
+        """The ledger."""
+        return Ledger.open(self.url, keys=self.keys, checkpoints=self.checkpoints, mode=self.mode)
+
+    def size(self) -> int:
+        """How many entries it has, for the length of a progress bar."""
+        store = open_store(self.url)
+        try:
+            with store.read() as view:
+                return view.head().size
+        finally:
+            store.close()
+
+    def kept(self, origin: str) -> CheckpointStore | None:
+        """Its checkpoint store; None where it has no key file."""
+        path = key_path(self.url, self.keys)
+        return None if path is None else checkpoint_store(self.url, origin, Keys.load(path), self.checkpoints)
+
+
 def on_ledger(function: _F) -> _F:
-    """The argument and options of every command on a ledger: URL, --keys, --mode, --json."""
-    return _URL(_KEYS(_MODE(as_json(function))))
+    """The argument and options of every command on a ledger; the function gets them as its `Place`, and `json_`."""
 
+    @wraps(function)
+    def call(url: str, keys: str | None, checkpoints: str | None, mode: Mode, **rest: Any) -> Any:
+        return function(Place(url, keys, checkpoints, mode), **rest)
 
-def open_ledger(url: str, keys: str | None, mode: Any) -> Ledger:
-    """The ledger that the options name."""
-    return Ledger.open(url, keys=keys, mode=mode)
-
-
-def log_size(url: str) -> int:
-    """How many entries a ledger has, for the length of a progress bar."""
-    store = open_store(url)
-    try:
-        with store.read() as view:
-            return view.head().size
-    finally:
-        store.close()
+    return url_argument(keys_option(checkpoints_option(_MODE(as_json(call)))))  # type: ignore[return-value]
 
 
 class Failure(click.ClickException):
@@ -72,7 +101,7 @@ def fail(message: str, code: int = USAGE) -> NoReturn:
 def exit_code(error: ConsentlibError) -> int:
     """The exit code an error leads to."""
     if isinstance(error, VerificationError):
-        return INVALID
+        return DIVERGES if error.level == "history" else INVALID
     return USAGE if isinstance(error, InputError) else LEDGER
 
 

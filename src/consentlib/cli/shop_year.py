@@ -91,6 +91,13 @@ class Year:
     open_order: str = ""
     """An order of Anna's that is still to be delivered."""
 
+    def at(self, day: int, what: Callable[[Ledger], object]) -> int:
+        """Let something more happen, at noon of a day of the year. Gives the time."""
+        time = self.start + day * DAY + 12 * HOUR
+        self.happenings.append(Happening(time, what))
+        self.happenings.sort(key=lambda one: one.time)
+        return time
+
     def play(self, ledger: Ledger, clock: Clock, progress: Callable[[int], None] = lambda done: None) -> None:
         """Let it all happen. Events of one day are recorded together; what the shop does is done at its moment."""
         batch: list[Event] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import Entry, Head, Report, parse_line, verify_entries
@@ -119,7 +119,7 @@ def _shipped(archive: ZipFile, names: Sequence[str], verifiers: Sequence[Verifie
     return found
 
 
-def _lines(file) -> Iterator[Entry]:  # type: ignore[no-untyped-def]
+def _lines(file: IO[bytes]) -> Iterator[Entry]:
     number = 0
     while line := file.readline(_LONGEST_LINE + 1):
         number += 1

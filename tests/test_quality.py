@@ -15,8 +15,9 @@ SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
+CORE |= {"durable", "journal", "outstanding"}
 SERVICES = {"privacy", "audit", "history", "notary"}
-HALL = {"ledger", "permits", "asking"}
+HALL = {"ledger", "permits", "asking", "writing"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]
 PURE = ("log", "rules", "fold", "policy")

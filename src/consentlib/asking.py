@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -15,6 +16,7 @@ from consentlib.codec import millis
 from consentlib.errors import AddressError, InputError, LedgerError
 from consentlib.fold import Fold
 from consentlib.keys import Keys
+from consentlib.outstanding import Outstanding, fold_of
 from consentlib.policy import Policy
 from consentlib.reader import Limit, Scope, holdings, read_scope, simple
 from consentlib.rules import Decision, Holdings, Message, Request, Texts, absolute_reason, judge, reads_orders
@@ -154,13 +156,14 @@ class Named(NamedTuple):
 class Asking:
     """Answers requests from what a store holds, under the policy in force there. Threads may share it."""
 
-    def __init__(self, store: Store, keys: Keys, clock: Clock, mode: Mode) -> None:
+    def __init__(self, store: Store, keys: Keys, clock: Clock, mode: Mode, outstanding: Outstanding) -> None:
         if mode not in get_args(Mode):
             raise InputError("expected mode `enforce`, `warn` or `observe`, found another")
         self.mode = mode
         self._store = store
         self._keys = keys
         self._clock = clock
+        self._outstanding = outstanding
         self._held: Scope | None = None
 
     def check(self, address: Any, asked: Asked) -> Decision:
@@ -223,7 +226,8 @@ class Asking:
         if at is None or not known:
             return judge(policy, texts, _nobody(head), request)
         orders: str | bool = reads_orders(policy, asked.use, asked.message) and (request.order or True)
-        fold = Fold.load(lives[0].fold) if len(lives) == 1 and not orders and limit is None else None
+        waiting = self._outstanding.any()
+        fold = Fold.load(lives[0].fold) if len(lives) == 1 and not (orders or waiting) and limit is None else None
         if fold is not None and fold.newest <= at and fold.released is None and simple(lives[0], fold):
             person = Holdings(fold, (), (), head.unverified is None, head.size, head.tip)
         elif view is None:
@@ -231,12 +235,27 @@ class Asking:
                 return self._decide(fresh, fresh.head(), fresh.lives(named.key), named, asked, now)
         else:
             stamp = view.suppression(address_key(self._keys.suppression, named.form)) if not lives else None
-            person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit)
+            unrecorded = self._unrecorded(view, named, policy, at, limit) if waiting else None
+            person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit, waiting=unrecorded)
             texts = texts if limit is None else read_scope(view, limit).texts
         decision = judge(policy, texts, person, request)
         return (
             decision if decision.allowed or self.mode == "enforce" else self._soften(decision, policy, texts, person, request)
         )
+
+    def _unrecorded(
+        self, view: View, named: Named, policy: Policy, at: int, limit: Limit | None
+    ) -> Callable[[Iterable[bytes]], Fold | None] | None:
+        """What finds the stops of a person that are in the journal and not in the log yet; None where there are none at all."""
+        known = math.inf if limit is None else -math.inf if limit.time is None else limit.time
+        lines = [line for line in self._outstanding.lines(view) if line.time <= known]
+
+        def find(keys: Iterable[bytes]) -> Fold | None:
+            wanted = {named.key, *keys}
+            found = [line for line in lines if not wanted.isdisjoint(line.keys)]
+            return fold_of(found, policy, at) if found else None
+
+        return find if lines else None
 
     def _soften(self, decision: Decision, policy: Policy, texts: Texts, person: Holdings, request: Request) -> Decision:
         """Let a denial through that the mode does not enforce, marked."""

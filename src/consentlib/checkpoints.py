@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
+from consentlib.durable import locked, replace_file
 from consentlib.errors import CheckpointConflictError, FormatError, StoreUnavailableError, VerificationError
+from consentlib.journal import FileJournal, MemoryJournal, StopJournal
 from consentlib.keys import Keys
 from consentlib.log import commitment, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
@@ -28,10 +28,13 @@ _BATCH: Final = 1_000
 
 
 class CheckpointStore(Protocol):
-    """Keeps the newest checkpoint of one log, as the bytes of a signed note."""
+    """Keeps the newest checkpoint of one log, as the bytes of a signed note, and the stop journal beside it."""
+
+    @property
+    def journal(self) -> StopJournal: ...
 
     def prepare(self) -> None:
-        """Raise `StoreUnavailableError` unless checkpoints can be kept here: asked before a ledger is made."""
+        """Begin the journal. Raises `StoreUnavailableError` unless both can be kept here: asked before a ledger is made."""
         ...
 
     def read(self) -> bytes | None:
@@ -55,6 +58,7 @@ class MemoryCheckpoints:
     def __init__(self) -> None:
         self._all: list[bytes] = []
         self._replacing = threading.Lock()
+        self.journal: StopJournal = MemoryJournal()
 
     @classmethod
     def named(cls, url: str) -> MemoryCheckpoints:
@@ -78,17 +82,19 @@ class MemoryCheckpoints:
 
 
 class FileCheckpoints:
-    """A checkpoint store in a folder: the file `checkpoint`, and every one that was ever signed as `checkpoint.SIZE`."""
+    """A checkpoint store in a folder: the files `checkpoint`, `checkpoint.SIZE` for all ever signed, and `stops`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._path = self.folder / "checkpoint"
+        self.journal: StopJournal = FileJournal(self.folder / "stops")
 
     def prepare(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(self.folder / "lock"):
+            with locked(self.folder / "lock"):
                 pass
+            self.journal.begin()
         except OSError as error:
             problem = f"expected a folder for checkpoints at `{self.folder}`, found: {error.strerror}"
             raise StoreUnavailableError(problem, note="pass `checkpoints`, or set CONSENTLIB_CHECKPOINTS") from error
@@ -104,11 +110,11 @@ class FileCheckpoints:
     def replace(self, old: bytes | None, new: bytes) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(self.folder / "lock"):
+            with locked(self.folder / "lock"):
                 if self.read() != old:
                     raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
-                _write(self.folder / f"checkpoint.{covered_size(new)}", new)
-                _write(self._path, new)
+                replace_file(self.folder / f"checkpoint.{covered_size(new)}", new)
+                replace_file(self._path, new)
         except OSError as error:
             raise StoreUnavailableError(f"expected to write the checkpoint, found: {error.strerror}") from error
 
@@ -250,36 +256,3 @@ def make_checkpoint(view: View, store: CheckpointStore, signer: Signer, known: t
     note = sign_note(text, [signer], sign)
     store.replace(old, note)
     return note
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Durably and all at once: a new file, flushed, in the place of the old; then the folder."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the operating system lets go of it when the holder dies."""
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too, and would hold on
-    finally:
-        os.close(descriptor)

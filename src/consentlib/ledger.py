@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +13,12 @@ from typing import Any, Final, Self, TypeVar
 
 from attrs import evolve
 
-from consentlib.addresses import stop_key
 from consentlib.asking import Asked, Asking, Clock, Mode
 from consentlib.audit.export import write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import (
-    ConsentlibError,
     InputError,
     KeyFileError,
     LedgerExistsError,
@@ -38,16 +35,17 @@ from consentlib.keys import Keys, key_path
 from consentlib.log import Report, check_origin
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
+from consentlib.outstanding import Outstanding
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
-from consentlib.privacy import Erasure, erase
+from consentlib.privacy import Erasure
 from consentlib.reader import Limit, read_scope
-from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.recorder import Recorded
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
 from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, create_store, open_store
-from consentlib.store.protocol import Changes, NewEntry
+from consentlib.writing import Writing
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
 
@@ -83,9 +81,11 @@ class Ledger:
         self._keys = keys
         self._clock = clock
         self._closed = False
-        self._asking = Asking(store, keys, clock, mode)
         self.origin = store.meta["origin"]
+        outstanding = Outstanding(checkpoints.journal, keys)
+        self._asking = Asking(store, keys, clock, mode, outstanding)
         self._notary = Notary(store, self.origin, keys.signing, checkpoints)
+        self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, clock)
 
     @classmethod
     def create(
@@ -151,6 +151,8 @@ class Ledger:
             kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
             ledger = cls(store, loaded, kept, clock=clock, mode=mode)
             ledger._examine()
+            ledger._begin_journal()
+            ledger._writing.catch_up()
             return ledger
         except BaseException:
             store.close()
@@ -168,19 +170,17 @@ class Ledger:
 
         Raises `InputError` for what is not a recordable event, `EventConflictError` and `ErasedError` for a taken id,
         `ClockError` while the clock is behind the log, `StoreUnavailableError`; nothing was stored then. A stop raises only
-        the last.
+        the last, and only where the stop journal can't be written either.
         """
         return self.record_many([event])[0]
 
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
-        """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which."""
-        prepared = list(_each(lambda event: prepare(event, self._keys), events))
-        recorded: list[Recorded] = []
-        if prepared:
-            with self._appending() as recorder:
-                recorder.expect(prepared)
-                recorded += _each(recorder.record, prepared)
-        return recorded
+        """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which.
+
+        Stops are never refused: those in a list that can't be recorded are recorded all the same, unless one of the list is no
+        event at all.
+        """
+        return self._writing.record(events)
 
     def withdraw(
         self,
@@ -219,7 +219,7 @@ class Ledger:
         Raises `InputError` where a text of the same version would get another wording: what people agreed to stays as it was.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
-        with self._appending(chosen) as recorder:
+        with self._writing.appending(chosen) as recorder:
             held = read_scope(recorder.view, Limit(recorder.head.size))
             for version, text in chosen.texts.items():
                 if held.texts.hashes.get(version, text.hash) != text.hash:
@@ -287,7 +287,7 @@ class Ledger:
         """
         if not asked.keys().isdisjoint(("at", "known_at")):
             raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
-        return PermitRun(self._appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
+        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
 
     # Looking.
 
@@ -304,16 +304,11 @@ class Ledger:
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
-        with self._appending() as recorder:
-            erased = erase(recorder, self._keys, stop_key(address), reason=reason, by=by)
-        try:
-            return evolve(erased, pending=not self._store.purge())
-        except StoreUnavailableError:
-            return evolve(erased, pending=True)
+        return self._writing.erase(address, reason=reason, by=by)
 
     def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
         """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
-        with self._doubting():
+        with self._writing.doubting():
             return write_export(self._store, self._notary, Path(path), progress=progress)
 
     def verify(
@@ -333,7 +328,7 @@ class Ledger:
         there is a checkpoint to compare with.
         """
         held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
-        with self._doubting():
+        with self._writing.doubting():
             last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
             with self._store.read() as view:
                 mark = view.head().unverified
@@ -346,7 +341,7 @@ class Ledger:
         compared = bool(held or last)
         settled = {"read_models": read_models, "signature": compared, "history": compared}
         if mark is not None and settled.get(mark.partition(":")[0], True):
-            self._mark(None)
+            self._writing.mark(None)
         return report
 
     def checkpoint(self) -> bytes:
@@ -355,16 +350,16 @@ class Ledger:
         What is new is first read back and hashed again, and must extend what was signed before; else `VerificationError`,
         nothing is signed, and the ledger is marked. Also done now and then while recording, and when the ledger is closed.
         """
-        with self._doubting():
-            return self._notary.sign()
+        return self._writing.checkpoint()
 
     def receipt(self, recorded: Recorded | int) -> bytes:
         """Proof that an entry is in the log, as the bytes of a `.tlog-proof` (C2SP): what a person gets after a withdrawal.
 
         `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
         """
-        with self._doubting():
-            return self._notary.receipt(recorded.index if isinstance(recorded, Recorded) else recorded)
+        with self._writing.doubting():
+            index = recorded.index if isinstance(recorded, Recorded) else recorded
+            return self._notary.receipt(-1 if index is None else index)
 
     @property
     def verifier(self) -> str:
@@ -374,7 +369,7 @@ class Ledger:
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
         if not self._closed:
-            self._sign_if(self._notary.unsigned)
+            self._writing.sign_if(self._notary.unsigned)
         self._closed = True
         self._store.close()
 
@@ -388,35 +383,6 @@ class Ledger:
         return f"<Ledger {self.origin}>"
 
     # Below the door.
-
-    @contextmanager
-    def _appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
-        """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
-
-        Where the answer to the commit was lost, the entries are looked for: if they are there, all is well.
-        """
-        recorder = None
-        try:
-            with self._store.write() as tx:
-                chosen = policy or self._asking.scope(tx.head(), tx).policy
-                recorder = Recorder(tx, keys=self._keys, origin=self.origin, policy=chosen, now=self._clock())
-                yield recorder
-                if recorder.changes.entries:
-                    recorder.finish()
-            head, now = recorder.changes.head, recorder.now
-            self._sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
-        except StoreUnavailableError:
-            if recorder is None or not self._holds(recorder.changes.entries):
-                raise
-
-    def _holds(self, entries: Sequence[NewEntry]) -> bool:
-        """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""
-        try:
-            with self._store.read() as view:
-                found = view.entry(entries[-1].index) if entries else None
-        except StoreUnavailableError:
-            return False
-        return found is not None and found.leaf == entries[-1].leaf
 
     def _opened(self, note: bytes) -> Checkpoint:
         return open_checkpoint(note, [self._notary.verifier], verify_signature)
@@ -435,36 +401,19 @@ class Ledger:
         except VerificationError as error:
             self._open_marked(error)
 
-    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
-        self._mark(f"{getattr(error, 'level', 'history')}: {error}")
-        _log.error("the log was not found to extend its newest checkpoint: %s", error)
-
-    def _sign_if(self, due: Callable[[], bool]) -> None:
-        """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
-        try:
-            if due():
-                self.checkpoint()
-        except ConsentlibError as error:
-            _log.error("no checkpoint could be signed: %s", error)
-
-    @contextmanager
-    def _doubting(self) -> Iterator[None]:
-        """Mark the ledger where what the block does finds that the log does not hold."""
-        try:
-            yield
-        except VerificationError as error:
+    def _begin_journal(self) -> None:
+        """Begin a stop journal where there is none. A log that agrees with its checkpoint holds what the lost one held."""
+        kept = self._notary.checkpoints
+        if not kept.journal.exists():
+            _log.error("the stop journal was not found; a new one begins")
             try:
-                self._mark(f"{error.level}: {error}")
-            except StoreUnavailableError:
-                error.add_note("the ledger could not be marked as unverified: its store can't be written")
-            raise
+                kept.prepare()
+            except StoreUnavailableError as error:
+                _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
 
-    def _mark(self, problem: str | None) -> None:
-        """Keep, or lift, the mark that the log is not to be trusted."""
-        with self._store.write() as tx:
-            head = tx.head()
-            if head.unverified != problem:
-                tx.apply(Changes(head._replace(unverified=problem)))
+    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
+        self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
+        _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
 
 def _load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
@@ -483,17 +432,3 @@ def _refuse_existing(url: str, path: Path | None) -> None:
             raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
     else:
         raise LedgerExistsError("expected no ledger at this URL, found one")
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `act` makes of each; an error says at which."""
-    for position, item in enumerate(items):
-        try:
-            yield act(item)
-        except ConsentlibError as error:
-            error.position = position
-            raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from consentlib.events import NOBODY
@@ -93,11 +93,12 @@ def holdings(
     orders: str | bool,
     at: int,
     limit: Limit | None,
+    waiting: Callable[[Iterable[bytes]], Fold | None] | None = None,
 ) -> Holdings:
     """Everything known about the person behind an address.
 
     `orders` is the id of the one order needed, True for all, False for none. `at` and `limit` in the past fold the entries
-    known then afresh; else the stored folds answer.
+    known then afresh; else the stored folds answer. `waiting` gives what the stop journal alone has about keyed addresses.
     """
     if not lives and suppression is None:
         return Holdings(None, verified=head.unverified is None, size=head.size, tip=head.tip)
@@ -110,12 +111,13 @@ def holdings(
             limit = Limit(head.size)
     if limit is not None:
         then = [life for life in lives if life.index < limit.size and life.since <= at]
-        own, others, found, elsewhere, stamps = _past(view, then, limit, at)
+        own, others, found, elsewhere, reached, stamps = _past(view, then, limit, at)
     kept = [view.suppression(key) for key in stamps]
     rest = tuple(suppressed(row) for row in (*kept, suppression) if row is not None and row.erased_at <= at)
+    unrecorded = waiting(life.key for life in view.lives_by_id(reached)) if waiting is not None else None
     return Holdings(
         own,
-        (*others, *rest),
+        (*others, *rest, *((unrecorded,) if unrecorded is not None else ())),
         found,
         verified=head.unverified is None,
         size=head.size if limit is None else limit.size,
@@ -165,8 +167,9 @@ def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
 
 def _past(
     view: View, lives: Sequence[Life], limit: Limit, at: int
-) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[bytes]]:
-    """From the entries known then: own, others, orders here and elsewhere, and the keys of suppression rows that count."""
+) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[str], list[bytes]]:
+    """From the entries known then: own, others, orders here and elsewhere, all ids reached, and the keys of suppression rows
+    that count."""
     ids = {life.id for life in lives}
     read: set[str] = set()
     indices: set[int] = set()
@@ -185,4 +188,4 @@ def _past(
     orders, elsewhere = _sides(((owner, order) for (owner, _), order in book.orders.items()), reached)
     stamps = [life.suppressed for life in lives if life.suppressed is not None]
     own = book.folds[reached[0]] if reached else None
-    return own, tuple(book.folds[one] for one in reached[1:]), orders, elsewhere, stamps
+    return own, tuple(book.folds[one] for one in reached[1:]), orders, elsewhere, reached, stamps

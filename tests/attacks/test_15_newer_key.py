@@ -23,7 +23,7 @@ NEWER = b"a newer key".ljust(32, b"\0")
 
 def export_under(shop: Shop, target: Path, seed: bytes) -> Verifier:
     """What the holder of the database can make of it: an export of what is there now, signed by a key of the log's name."""
-    shop.ledger._mark("history: so that the export is the evidence, unsigned")
+    shop.ledger._writing.mark("history: so that the export is the evidence, unsigned")
     shop.ledger.export(target)
     with shop.ledger._store.read() as view:
         head = view.head()

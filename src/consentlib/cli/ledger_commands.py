@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from consentlib.addresses import normalise
 from consentlib.checkpoints import FileCheckpoints
@@ -24,6 +24,7 @@ from consentlib.keys import key_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
 from consentlib.policy.lint import lint
+from consentlib.recorder import new_event_id
 from consentlib.wire import read_line
 
 _BATCH: Final = 1_000
@@ -138,10 +139,15 @@ def _read_events(file: str) -> tuple[list[tuple[int, Event]], Problem | None]:
     for number, line in enumerate(output.lines_of(file), start=1):
         if line.strip():
             try:
-                events.append((number, read_line(line)))
+                events.append((number, _named_stop(read_line(line))))
             except EventError as error:
                 problem = problem or Problem(number, error, 0)
     return events, problem
+
+
+def _named_stop(event: Event) -> Event:
+    """A stop is recorded even if its batch is not: by its id it is known again, should it be handed in a second time."""
+    return evolve(event, event_id=new_event_id()) if isinstance(event, Stop) and event.event_id is None else event
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, short_help="Record that people said no.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from consentlib.fold import NO_ENTRY
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
 from consentlib.rules.question import Found, Question, Texts
@@ -173,7 +174,8 @@ def _deny(question: Question, chosen: Plan, asked: Use, rule: Rule, found: Found
     limits = chosen.limits if rule.effect == "allow" else ()
     more = (limit.test(question, asked) for limit in limits)
     also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
-    determined = (Determinant(rule.id, "deny", found.index, found.said, rule.cite),)
+    index = None if found.index == NO_ENTRY else found.index
+    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite),)
     return _decision(question, asked, allowed=False, reason=found.reason, determined=determined, also=tuple(also))
 
 

@@ -215,16 +215,16 @@ class Asking:
 
     def _decide(self, view: View | None, head: Head, lives: Sequence[Life], named: Named, asked: Asked, now: int) -> Decision:
         held = self.scope(head, view)
-        policy, texts = held.policy, held.texts
+        policy = held.policy
         if policy is None:
-            return judge(None, texts, _nobody(head), asked.request(None, None, None))
+            return judge(None, held.texts, _nobody(head), asked.request(None, None, None))
         at, limit = asked.times(max(now, head.time), head.size)
         if head.time > now + policy.parameters.clock_skew_seconds * 1000:
             at = None
         known = named.readable or (bool(lives) and kind_of(named.form) == "verbatim")
         request = asked.request(named.form if known else None, policy, at)
         if at is None or not known:
-            return judge(policy, texts, _nobody(head), request)
+            return judge(policy, held.texts, _nobody(head), request)
         orders: str | bool = reads_orders(policy, asked.use, asked.message) and (request.order or True)
         waiting = self._outstanding.any()
         fold = Fold.load(lives[0].fold) if len(lives) == 1 and not (orders or waiting) and limit is None else None
@@ -237,7 +237,10 @@ class Asking:
             stamp = view.suppression(address_key(self._keys.suppression, named.form)) if not lives else None
             unrecorded = self._unrecorded(view, named, policy, at, limit) if waiting else None
             person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit, waiting=unrecorded)
-            texts = texts if limit is None else read_scope(view, limit).texts
+            held = held if limit is None else read_scope(view, limit)
+        if held.lost is not None:
+            person = person._replace(lost=held.lost)
+        texts = held.texts
         decision = judge(policy, texts, person, request)
         return (
             decision if decision.allowed or self.mode == "enforce" else self._soften(decision, policy, texts, person, request)

@@ -27,8 +27,8 @@ _RECENT: Final = 4
 NO_ENTRY: Final = -1
 """In the place of an index, where something is known that is no entry of the log yet."""
 
-SCOPE_KINDS: Final = frozenset({"policy.published", "text.published"})
-"""Kinds that are about the ledger as a whole: they decide which policy and texts hold."""
+SCOPE_KINDS: Final = frozenset({"policy.published", "text.published", "log.recovered"})
+"""Kinds that are about the ledger as a whole: which policy and texts hold, and whether stops were lost."""
 
 
 class Clock(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from attrs import evolve
 
@@ -17,12 +17,9 @@ from consentlib.asking import Asked, Asking, Clock, Mode
 from consentlib.audit.export import write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
-from consentlib.checkpoints import CheckpointStore, checkpoint_store
+from consentlib.checkpoints import CheckpointStore
 from consentlib.errors import (
     InputError,
-    KeyFileError,
-    LedgerExistsError,
-    LedgerMissingError,
     LedgerVersionError,
     NotAllowedError,
     StoreUnavailableError,
@@ -31,10 +28,12 @@ from consentlib.errors import (
 from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
 from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
-from consentlib.keys import Keys, key_path
-from consentlib.log import Report, check_origin
+from consentlib.journal import StopJournal
+from consentlib.keys import Keys
+from consentlib.log import Report
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
+from consentlib.opening import FORMAT, begin, find
 from consentlib.outstanding import Outstanding
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
@@ -44,10 +43,9 @@ from consentlib.recorder import Recorded
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
 from consentlib.signing import verify as verify_signature
-from consentlib.store import Store, create_store, open_store
+from consentlib.store import Store
+from consentlib.transfer import TRANSFER
 from consentlib.writing import Writing
-
-FORMAT: Final = "consentlib.dev/ledger/v1"
 
 _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
@@ -108,25 +106,13 @@ class Ledger:
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
-        check_origin(origin)
-        made, path = (keys, None) if isinstance(keys, Keys) else (Keys.generate(), key_path(url, keys))
-        _refuse_existing(url, path)
-        kept = checkpoint_store(url, origin, made, checkpoints)
-        kept.prepare()
-        if path is not None:
-            made.save(path)  # first: a ledger whose keys were never written would be lost
+        opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints)
         try:
-            store = create_store(url, {"format": FORMAT, "origin": origin, **made.checks()})
-        except BaseException:
-            if path is not None:
-                path.unlink()
-            raise
-        try:
-            ledger = cls(store, made, kept, clock=clock, mode=mode)
+            ledger = cls(*opened, clock=clock, mode=mode)
             ledger.publish(chosen)
             ledger.checkpoint()
         except BaseException:
-            store.close()
+            opened.store.close()
             raise
         return ledger
 
@@ -145,17 +131,15 @@ class Ledger:
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
         rewritten: it opens, marked, takes stops, and allows nothing.
         """
-        store = open_store(url)
+        opened = find(url, keys=keys, checkpoints=checkpoints)
         try:
-            loaded = keys if isinstance(keys, Keys) else _load_keys(url, keys)
-            kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
-            ledger = cls(store, loaded, kept, clock=clock, mode=mode)
+            ledger = cls(*opened, clock=clock, mode=mode)
             ledger._examine()
             ledger._begin_journal()
             ledger._writing.catch_up()
             return ledger
         except BaseException:
-            store.close()
+            opened.store.close()
             raise
 
     @property
@@ -339,7 +323,7 @@ class Ledger:
                 if read_models:
                     verify_read_models(view, self._keys)
         compared = bool(held or last)
-        settled = {"read_models": read_models, "signature": compared, "history": compared}
+        settled = {"read_models": read_models, "signature": compared, "history": compared, TRANSFER: False}
         if mark is not None and settled.get(mark.partition(":")[0], True):
             self._writing.mark(None)
         return report
@@ -365,6 +349,11 @@ class Ledger:
     def verifier(self) -> str:
         """The public key that checkpoints verify under, as `name+id+key`. Auditors should have it from elsewhere too."""
         return str(self._notary.verifier)
+
+    @property
+    def journal(self) -> StopJournal:
+        """The stop journal beside the checkpoints. Its lines must stay as long as a backup may be restored; then prune them."""
+        return self._notary.checkpoints.journal
 
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
@@ -414,21 +403,3 @@ class Ledger:
     def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
         self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
         _log.error("the log was not found to extend its newest checkpoint: %s", error)
-
-
-def _load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    path = key_path(url, keys)
-    if path is None:
-        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
-    return Keys.load(path)
-
-
-def _refuse_existing(url: str, path: Path | None) -> None:
-    """Raise `LedgerExistsError` where there is a ledger, whatever became of its keys; `KeyFileError` for keys without one."""
-    try:
-        open_store(url).close()
-    except LedgerMissingError:
-        if path is not None and path.exists():
-            raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
-    else:
-        raise LedgerExistsError("expected no ledger at this URL, found one")

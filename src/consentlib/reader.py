@@ -13,6 +13,7 @@ from consentlib.log import Entry
 from consentlib.log.leaf import parse_leaf
 from consentlib.policy.model import Policy
 from consentlib.rules import Holdings, Texts
+from consentlib.rules.consent import LOST
 from consentlib.store.protocol import Head, Life, Suppression, View
 
 
@@ -27,11 +28,15 @@ class Limit(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Policy and texts as of a log size, with the entries they came from."""
+    """Policy and texts as of a log size, with the entries they came from.
+
+    `lost` is a no of everybody, where the log was recovered from a backup without the stops that came after it.
+    """
 
     size: int
     policy: Policy | None
     texts: Texts
+    lost: Stop | None = None
 
 
 def known(entry: Entry) -> Known | None:
@@ -55,8 +60,8 @@ def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
 
 
 def read_scope(view: View, limit: Limit) -> Scope:
-    """Policy and texts: those published last, and every text ever held."""
-    policy, texts, size = None, Texts(), 0
+    """Policy and texts: those published last, and every text ever held; and whether stops were lost."""
+    policy, texts, size, lost = None, Texts(), 0, None
     for index in view.about(NOBODY):
         entry = view.entry(index) if index < limit.size else None
         one = known(entry) if entry is not None else None
@@ -68,9 +73,11 @@ def read_scope(view: View, limit: Limit) -> Scope:
             assert isinstance(part, tuple)  # noqa: S101  # policies are never erasable
             policy = Policy.from_canonical(part[1])
             texts.add_policy(policy, one.time)
-        else:
+        elif one.kind == "text.published":
             texts.add_published(one.facts, one.time)
-    return Scope(size, policy, texts)
+        elif not one.facts["journal"]:
+            lost = Stop(LOST, one.time, one.index, None, None, None, False)
+    return Scope(size, policy, texts, lost)
 
 
 def suppressed(row: Suppression) -> Fold:

@@ -377,7 +377,7 @@ class Recorder:
 
     def _refold_without(self, entry: Known, named: Sequence[str]) -> None:
         """A correction: fold what is stored and what this transaction adds afresh, without the wrong entry."""
-        pending = [Known(one.index, one.time, one.kind, json.loads(one.parts["facts"][1])) for one in self.changes.entries]
+        pending = [Known(*one[:3], json.loads(part[1])) for one in self.changes.entries if (part := one.parts["facts"])]
         ids = list(named)
         for one in ids:  # grants move along links, so that all of them are folded afresh
             ids += [link.other for link in self.fold(one).links if link.other not in ids]

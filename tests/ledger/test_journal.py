@@ -33,7 +33,7 @@ from consentlib.events import (
 )
 from consentlib.journal import FileJournal, Line, MemoryJournal, StopJournal
 from consentlib.keys import Keys
-from consentlib.ledger import FORMAT
+from consentlib.opening import FORMAT
 from consentlib.store import create_store
 from consentlib.testing.faulty import FaultyStore
 from forger import reopen

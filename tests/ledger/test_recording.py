@@ -31,7 +31,7 @@ from consentlib.events import (
     OrderPlaced,
 )
 from consentlib.keys import Keys
-from consentlib.ledger import FORMAT
+from consentlib.opening import FORMAT
 from consentlib.policy import parse_policy, starter
 from consentlib.store import create_store
 from consentlib.store.protocol import Changes

@@ -22,6 +22,7 @@ from consentlib.cli.ledger_commands import erase, init, publish, record, stop
 from consentlib.cli.output import LEDGER, USAGE, Failure, exit_code, one_line
 from consentlib.cli.policy_commands import policy
 from consentlib.cli.proof_commands import checkpoint, export, key, receipt, verify, verify_receipt
+from consentlib.cli.recovery_commands import journal, recover
 from consentlib.cli.report_command import report
 from consentlib.errors import ConsentlibError
 
@@ -103,6 +104,8 @@ for _command in (
     publish,
     policy,
     doctor,
+    journal,
+    recover,
     demo,
 ):
     main.add_command(_command)

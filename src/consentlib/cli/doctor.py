@@ -58,7 +58,8 @@ def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> 
     place = Place(url, keys, checkpoints)
     with place.open() as ledger:
         chosen = ledger.policy
-        signed = [*_checkpoints(place, ledger)]  # before the ledger is closed, which signs what is not signed yet
+        # Before the ledger is closed, which signs what is not signed yet.
+        signed = [*_checkpoints(place, ledger), *_journal(ledger)]
     store = open_store(url)
     try:
         found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen), *_purge(store)]
@@ -146,6 +147,19 @@ def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
     state = "problem" if missing < 0 else "warning" if missing and age > _DAY else "ok"
     detail = f"covers {plural(size, 'entry', 'entries')} of {place.size():,}, signed {age / 3600:.0f} h ago by the ledger's key"
     yield Finding("newest checkpoint", state, detail)
+
+
+def _journal(ledger: Ledger) -> Iterator[Finding]:
+    """Whether stops are kept apart from the database, and whether some wait to become entries."""
+    try:
+        waiting, _ = ledger.journal.read(ledger.journal.settled())
+    except LedgerError as error:
+        yield Finding("stop journal", "problem", f"can't be read, so nothing is allowed: {error}")
+        return
+    oldest = min((line.time for line in waiting), default=time.time_ns() // 1_000_000)
+    late = time.time_ns() // 1_000_000 - oldest > _DAY * 1000
+    detail = f"{plural(len(waiting), 'line')} since the newest checkpoint"
+    yield Finding("stop journal", "warning" if late else "ok", detail + (", some of them older than a day" if late else ""))
 
 
 def _policy(policy: Policy | None) -> Iterator[Finding]:

@@ -19,11 +19,11 @@ from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural,
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerVersionError, StoreUnavailableError, VerificationError
 from consentlib.keys import key_path
-from consentlib.ledger import FORMAT
 from consentlib.log import Report, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
+from consentlib.opening import FORMAT
 from consentlib.signing import verify as verify_signature
 from consentlib.store import open_store
 

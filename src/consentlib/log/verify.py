@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consentlib.log.checkpoint import Checkpoint
 
 #: Kinds whose parts can never be erased: without them nobody could tell what was agreed to, or what was erased.
-NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added"})
+NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added", "log.recovered"})
 _NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
 
 _BATCH: Final = 1024  # leaf hashes held back, at most, to build the tree level by level

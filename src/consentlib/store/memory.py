@@ -203,8 +203,7 @@ class _View:
 
     def all_lives(self) -> Iterator[Life]:
         """See `View.all_lives`."""
-        for id in self._ids():
-            yield self._get("lives", id)
+        yield from self._all("lives")
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
         """See `View.orders`."""
@@ -220,10 +219,18 @@ class _View:
         """See `View.events`."""
         return {id: self.event(id) for id in ids}
 
+    def all_events(self) -> Iterator[EventRow]:
+        """See `View.all_events`."""
+        yield from self._all("events")
+
     def suppression(self, key: bytes) -> Suppression | None:
         """See `View.suppression`."""
         row: Suppression | None = self._get("suppressions", key)
         return row
+
+    def all_suppressions(self) -> Iterator[Suppression]:
+        """See `View.all_suppressions`."""
+        yield from self._all("suppressions")
 
     def about(self, id: str) -> tuple[int, ...]:
         """See `View.about`."""
@@ -254,8 +261,12 @@ class _View:
             raise KeyError((level, position))
         return bytes(found)
 
-    def _ids(self) -> list[str]:
-        return list(self._table("lives"))
+    def _all(self, name: str) -> Iterator[Any]:
+        for key in self._keys(name):
+            yield self._get(name, key)
+
+    def _keys(self, name: str) -> list[Any]:
+        return list(self._table(name))
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         return sorted(index for index in self._table("entries") if index >= start and (stop is None or index < stop))
@@ -304,8 +315,8 @@ class _Transaction(_View):
             return super()._get(name, key)
         return None if rows[key] is _GONE else rows[key]
 
-    def _ids(self) -> list[str]:
-        return [id for id in dict.fromkeys([*super()._ids(), *self._over["lives"]]) if self._get("lives", id) is not None]
+    def _keys(self, name: str) -> list[Any]:
+        return [key for key in dict.fromkeys([*super()._keys(name), *self._over[name]]) if self._get(name, key) is not None]
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         new = (index for index in self._over["entries"] if index >= start and (stop is None or index < stop))

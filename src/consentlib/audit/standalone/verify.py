@@ -298,7 +298,7 @@ class Tree:
 # ---- Entries ----------------------------------------------------------------------------------------------------------
 
 HEADER = b"consentlib.dev/leaf/v1\n"
-NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added")
+NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added", b"log.recovered")
 LEAF_LIMIT, PARTS_LIMIT, TIME_LIMIT = 1024, 16, 253402300800000  # bytes, parts, the end of the year 9999
 NO_PART = (b"", b"", b"", b"null")
 

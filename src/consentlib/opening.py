@@ -1,0 +1,81 @@
+"""What a ledger is made of, found or begun: its store, its keys, its checkpoints. Three things, in three places."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+from consentlib.checkpoints import CheckpointStore, checkpoint_store
+from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
+from consentlib.keys import Keys, key_path
+from consentlib.log import check_origin
+from consentlib.store import Store, create_store, open_store
+
+FORMAT: Final = "consentlib.dev/ledger/v1"
+
+
+class Opened(NamedTuple):
+    """The parts of one ledger."""
+
+    store: Store
+    keys: Keys
+    checkpoints: CheckpointStore
+
+
+def begin(
+    url: str,
+    *,
+    origin: str,
+    keys: Keys | str | os.PathLike[str] | None = None,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    fresh: Keys | None = None,
+) -> Opened:
+    """An empty ledger, with a new key file (of `fresh` keys, by default random ones) unless `keys` are handed in themselves.
+
+    Raises `LedgerExistsError` and touches nothing if there is a ledger or a checkpoint of one, `KeyFileError` if there are keys
+    without one.
+    """
+    check_origin(origin)
+    made, path = (keys, None) if isinstance(keys, Keys) else (fresh or Keys.generate(), key_path(url, keys))
+    try:
+        open_store(url).close()
+    except LedgerMissingError:
+        if path is not None and path.exists():
+            raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
+    else:
+        raise LedgerExistsError("expected no ledger at this URL, found one")
+    kept = checkpoint_store(url, origin, made, checkpoints)
+    if kept.read() is not None:  # a second log of this name and key would be a fork of the first
+        raise LedgerExistsError(f"expected no checkpoint of a log `{origin}` in its checkpoint store, found one")
+    kept.prepare()
+    if path is not None:
+        made.save(path)  # first: a ledger whose keys were never written would be lost
+    try:
+        return Opened(create_store(url, {"format": FORMAT, "origin": origin, **made.checks()}), made, kept)
+    except BaseException:
+        if path is not None:
+            path.unlink()
+        raise
+
+
+def find(
+    url: str,
+    *,
+    keys: Keys | str | os.PathLike[str] | None = None,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+) -> Opened:
+    """A ledger that is there; who uses it checks its format and keys. Raises `LedgerMissingError`, `KeyFileError`."""
+    store = open_store(url)
+    try:
+        loaded = keys if isinstance(keys, Keys) else _load(url, keys)
+        return Opened(store, loaded, checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _load(url: str, keys: str | os.PathLike[str] | None) -> Keys:
+    path = key_path(url, keys)
+    if path is None:
+        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
+    return Keys.load(path)

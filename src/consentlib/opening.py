@@ -45,9 +45,9 @@ def begin(
     else:
         raise LedgerExistsError("expected no ledger at this URL, found one")
     kept = checkpoint_store(url, origin, made, checkpoints)
+    kept.prepare()
     if kept.read() is not None:  # a second log of this name and key would be a fork of the first
         raise LedgerExistsError(f"expected no checkpoint of a log `{origin}` in its checkpoint store, found one")
-    kept.prepare()
     if path is not None:
         made.save(path)  # first: a ledger whose keys were never written would be lost
     try:

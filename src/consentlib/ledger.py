@@ -326,8 +326,8 @@ class Ledger:
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
-        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached. With
-        `meaning` the rules are replayed over each recorded send; `Report.meaning` names those without a ground, and none is *meaning*.
+        `checkpoints` are signed notes that somebody else kept: with one, the level is *history*. With `meaning` the rules are
+        replayed over each recorded send: `Report.meaning` names those without a ground; where none is, the level is *meaning*.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies

@@ -366,6 +366,45 @@ def test_sent_after_an_erasure(shop: Shop) -> None:
     assert (findings(shop), meaning(shop).unjudged) == ({index: "erased"}, 1)
 
 
+def test_allowed_after_an_erasure(shop: Shop) -> None:
+    """What may still be sent after an erasure rests on facts of which some are gone."""
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.record(BirthdateLearned(ANN, date=date(1980, 2, 3)))
+    shop.ledger.erase(ANN, reason="art17", by="dpo")
+    shop.clock.tick(60)
+    send(shop, use="safety_recall", order="o1", message=Message(marketing=False, sender_identified=True))
+    assert (meaning(shop).judged, meaning(shop).unjudged) == (0, 1)
+
+
+def test_linked_to_a_life_before(shop: Shop) -> None:
+    """A link that came to light late may lead to an erased life: what is gone of it may have been a stop."""
+    shop.ledger.record(BirthdateLearned(ANN, date=date(1980, 2, 3)))
+    before = shop.clock()
+    shop.ledger.erase(ANN, reason="art17", by="dpo")
+    shop.clock.tick(60)
+    shop.sign_up(ANN)
+    shop.sign_up(BO)
+    send(shop, BO)
+    shop.ledger.record(IdentityLinked(BO, other=ANN, occurred_at=before))
+    send(shop, BO)
+    assert (meaning(shop).judged, meaning(shop).unjudged) == (1, 1)
+
+
+def test_erasure_that_names_one_of_two(shop: Shop) -> None:
+    """An erasure counts for linked addresses too, whomever it names."""
+    shop.sign_up(BO)
+    linked = shop.ledger.record(IdentityLinked(ANN, other=BO)).index
+    send(shop, BO)
+    born = shop.ledger.record(BirthdateLearned(ANN, date=date(1980, 2, 3))).index
+    assert linked < born
+    with shop.ledger._appending() as recorder:
+        id = recorder.view.lives(shop.ledger._asking.named(ANN).key)[-1].id
+        said = {"occurred_at": recorder.time, "reason": "tidying", "by": "it", "address": id}
+        recorder.append("part.erased", {**said, "parts": [[born, "facts"]]})
+        recorder.changes.erase_parts.append((born, "facts"))
+    assert (meaning(shop).judged, meaning(shop).unjudged) == (0, 1)
+
+
 def test_linked_with_the_erased(shop: Shop) -> None:
     """Who was linked with an erased address is unjudged too."""
     shop.ledger.record(BirthdateLearned(ANN, date=date(1980, 2, 3)))

@@ -2,7 +2,8 @@
 
 The log's read models are rebuilt entry by entry (`Replica`) and the one implementation of the rules is asked. A permit reads
 the newest state and appends directly behind it: between the size a send names and its own entry there may be nothing but
-entries of the same transaction. A size that is older hides what came since, one that is larger never was; both are findings.
+entries of the same transaction: sends, and addresses it introduced, all of the same millisecond. A size that is older hides
+what came since, one that is larger never was; both are findings.
 
 Gone facts are unknown, and what is unknown never makes a send lawful.
 """
@@ -183,7 +184,6 @@ class Sends:
         honest = type(size) is int and first <= size <= one.index
         if honest:
             self._settle(size)
-            honest = all(other.one is None or other.one.facts.get("size", size) == size for other in self._waiting)
         asked = one.facts.get("message", {})
         self._judge(one, time, Message(**asked), None if honest else WRONG_SIZE)
 

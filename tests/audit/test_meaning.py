@@ -20,6 +20,7 @@ from consentlib.cli.shop_year import NEWSLETTER, Clock, write_year
 from consentlib.events import (
     AddressChanged,
     BirthdateLearned,
+    CampaignJoined,
     ConsentConfirmed,
     ConsentGiven,
     ConsentInvalidated,
@@ -33,12 +34,15 @@ from consentlib.events import (
     ObjectionRaised,
     OrderDelivered,
     OrderPlaced,
+    PrizeDrawn,
     RestrictionLifted,
     RestrictionSet,
     TextPublished,
 )
 from consentlib.log import Finding, Meaning
+from consentlib.log.checkpoint import open_checkpoint
 from consentlib.log.note import Verifier
+from consentlib.signing import verify
 from shop import LETTER, POLICY, SEEN, Shop, rewrite
 
 ANN = "ann@example.dk"
@@ -246,8 +250,9 @@ def test_taken_back(shop: Shop) -> None:
 
 def test_recorded_by_shop_code(shop: Shop) -> None:
     """A send without a permit is judged for its ground only, at the time it says, and its message is taken as it should be."""
-    shop.ledger.record(MessageSent(ANN, use="marketing_newsletter", channel="email"))
-    assert (meaning(shop).judged, meaning(shop).ground_only, meaning(shop).unlawful) == (1, 1, 0)
+    for channel in (None, "email"):
+        shop.ledger.record(MessageSent(ANN, use="marketing_newsletter", channel=channel))
+    assert (meaning(shop).judged, meaning(shop).ground_only, meaning(shop).unlawful) == (2, 2, 0)
     shop.clock.tick(60)
     shop.ledger.record(ConsentWithdrawn(ANN))
     shop.clock.tick(60)
@@ -297,6 +302,18 @@ def test_what_was_asked_is_on_record(shop: Shop) -> None:
     assert findings(shop) == wrong
 
 
+def test_campaign(shop: Shop) -> None:
+    """The campaign that a winner was written about is on record, and no other would have carried it."""
+    for happened in (CampaignJoined(BO, campaign="c1", form="campaign"), PrizeDrawn(BO, campaign="c1")):
+        shop.ledger.record(happened)
+    send(shop, BO, use="campaign_prize", campaign="c1", message=Message(marketing=False, sender_identified=True))
+    sent = shop.ledger.history(BO)[-1].facts
+    assert sent is not None
+    assert (sent["campaign"], meaning(shop).unlawful) == ("c1", 0)
+    index = force(shop, BO, use=sent["use"], message=sent["message"], campaign="c2")
+    assert findings(shop) == {index: "consent_missing"}
+
+
 def test_words_that_are_no_names(shop: Shop) -> None:
     """What a message says of itself is written only as a name: a permit neither fails on other words nor keeps them."""
     send(shop, message=evolve(LETTER, product_category="Anna's toys", processor=None, kind="spring mail"))
@@ -308,11 +325,13 @@ def test_words_that_are_no_names(shop: Shop) -> None:
 
 
 def test_device(shop: Shop) -> None:
-    """Of an address its kind is known while the log says it."""
+    """Of an address its kind is known while the log says it, and then by the channel: a device is never asked to confirm."""
     device = "device:d1"
-    shop.ledger.record(OrderPlaced(device, order="o1"))
-    index = force(shop, device, channel="none")
-    assert findings(shop) == {index: shop.ledger.check(device, **ASKED, channel="none", known_at=index).reason}
+    shop.ledger.record(ConsentGiven(device, form="cookies_marketing", evidence=SEEN))
+    send(shop, device, use="cookies_marketing")
+    assert (meaning(shop).judged, meaning(shop).unlawful) == (1, 0)
+    shop.ledger.erase(device, reason="art17", by="dpo")
+    assert (meaning(shop).judged, meaning(shop).unlawful) == (1, 0)
 
 
 def test_released(shop: Shop) -> None:
@@ -339,6 +358,14 @@ def test_erased(shop: Shop) -> None:
     report = shop.ledger.verify(checkpoints=[held], meaning=True)
     assert report.level == "meaning"
     assert report.not_checked == ("meaning: 1 sends could not be judged, as facts they rest on are not there",)
+
+
+def test_erasure_excuses_no_wrong_size(shop: Shop) -> None:
+    """That a send named another state of the log than the newest needs no facts about anybody."""
+    shop.ledger.record(BirthdateLearned(ANN, date=date(1980, 2, 3)))
+    index = force(shop, size=0)
+    shop.ledger.erase(ANN, reason="art17", by="dpo")
+    assert findings(shop) == {index: "wrong_log_size"}
 
 
 def test_erased_altogether(shop: Shop) -> None:
@@ -471,6 +498,21 @@ def test_withheld(shop: Shop, tmp_path: Path) -> None:
     assert (report.meaning.judged, report.meaning.unjudged, report.meaning.unread) == (1, 1, withdrawn)
     assert report.level == "signature"
     assert any(gap.startswith(f"meaning: from entry {withdrawn} on") for gap in report.not_checked)
+
+
+def test_withheld_person(shop: Shop, tmp_path: Path) -> None:
+    """Where only personal parts are withheld all is judged, but the level is not reached: not everything was shown."""
+    send(shop)
+
+    def change(lines: list[dict[str, Any]]) -> None:
+        lines[1]["parts"]["person"] = "withheld"
+
+    held = open_checkpoint(shop.ledger.checkpoint(), [Verifier.parse(shop.ledger.verifier)], verify)
+    partial = rewrite(exported(shop, tmp_path), tmp_path / "partial.zip", change)
+    for export, level in ((tmp_path / "audit.zip", "meaning"), (partial, "history")):
+        report = verify_file(export, verifiers=[Verifier.parse(shop.ledger.verifier)], checkpoints=[held], meaning=True)
+        assert report.meaning is not None
+        assert (report.level, report.meaning.judged, report.meaning.unjudged) == (level, 1, 0)
 
 
 @pytest.mark.parametrize("facts", [{"v": 2}, {"address": 7}, {"use": {}}, {"message": {"colour": 1}}, {"channel": ["email"]}])

@@ -250,9 +250,11 @@ def test_taken_back(shop: Shop) -> None:
 
 def test_recorded_by_shop_code(shop: Shop) -> None:
     """A send without a permit is judged for its ground only, at the time it says, and its message is taken as it should be."""
-    for channel in (None, "email"):
-        shop.ledger.record(MessageSent(ANN, use="marketing_newsletter", channel=channel))
-    assert (meaning(shop).judged, meaning(shop).ground_only, meaning(shop).unlawful) == (2, 2, 0)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    for use, channel in (("marketing_newsletter", None), ("marketing_newsletter", "email"), ("safety_recall", None)):
+        shop.ledger.record(MessageSent(ANN, use=use, channel=channel))
+    found = meaning(shop)
+    assert (found.judged, found.ground_only, found.unlawful, found.unjudged) == (2, 2, 0, 1)
     shop.clock.tick(60)
     shop.ledger.record(ConsentWithdrawn(ANN))
     shop.clock.tick(60)
@@ -263,6 +265,14 @@ def test_recorded_by_shop_code(shop: Shop) -> None:
     assert findings(shop) == {index: "consent_withdrawn"}
     stranger = shop.ledger.record(MessageSent("cy@example.dk", use="marketing_newsletter")).index
     assert findings(shop)[stranger] == "unknown_subject"
+
+
+def test_channel_by_address(shop: Shop) -> None:
+    """Where shop code named no channel the address's own is meant, as in a check."""
+    wide = evolve(POLICY.uses["marketing_newsletter"], channels=frozenset({"email", "sms"}))
+    shop.ledger.publish(evolve(POLICY, version="wide", uses={**POLICY.uses, wide.name: wide}))
+    shop.ledger.record(MessageSent(ANN, use="marketing_newsletter"))
+    assert (meaning(shop).judged, meaning(shop).unlawful) == (1, 0)
 
 
 def test_soft_opt_in_needs_the_message(shop: Shop) -> None:
@@ -300,6 +310,17 @@ def test_what_was_asked_is_on_record(shop: Shop) -> None:
         force(shop, ANN, controller="somebody"): "consent_controller_mismatch",
     }
     assert findings(shop) == wrong
+
+
+def test_other_controller(shop: Shop) -> None:
+    """A send for another company than the policy's own is judged by what that company was allowed."""
+    sister = evolve(POLICY.controllers[POLICY.controller], name="sister")
+    shop.ledger.publish(evolve(POLICY, version="two", controllers={**POLICY.controllers, "sister": sister}))
+    shop.sign_up(BO, controllers=["sister"])
+    send(shop, BO, controller="sister")
+    assert meaning(shop).unlawful == 0
+    index = force(shop, BO)
+    assert findings(shop) == {index: "consent_controller_mismatch"}
 
 
 def test_campaign(shop: Shop) -> None:
@@ -526,6 +547,18 @@ def test_unreadable(shop: Shop, facts: dict[str, Any]) -> None:
     send(shop)
     found = meaning(shop)
     assert (found.judged, found.unjudged, found.unread) == (1, 2, index)
+
+
+def test_unreadable_failure(shop: Shop) -> None:
+    """What takes back a send that has no number takes back nothing, and ends the judging."""
+    send(shop)
+    with shop.ledger._appending() as recorder:
+        id = recorder.view.lives(shop.ledger._asking.named(ANN).key)[-1].id
+        failed = {"use": "marketing_newsletter", "channel": "email", "entry": [3], "address": id}
+        index = recorder.append("message.failed", {"occurred_at": recorder.time, **failed})
+    send(shop)
+    found = meaning(shop)
+    assert (found.judged, found.unjudged, found.taken_back, found.unread) == (1, 1, 0, index)
 
 
 def test_forged_facts_do_not_pass(shop: Shop) -> None:

@@ -271,8 +271,10 @@ def test_channel_by_address(shop: Shop) -> None:
     """Where shop code named no channel the address's own is meant, as in a check."""
     wide = evolve(POLICY.uses["marketing_newsletter"], channels=frozenset({"email", "sms"}))
     shop.ledger.publish(evolve(POLICY, version="wide", uses={**POLICY.uses, wide.name: wide}))
+    shop.sign_up("+4512345678")  # for e-mail
     shop.ledger.record(MessageSent(ANN, use="marketing_newsletter"))
-    assert (meaning(shop).judged, meaning(shop).unlawful) == (1, 0)
+    index = shop.ledger.record(MessageSent("+4512345678", use="marketing_newsletter")).index
+    assert findings(shop) == {index: shop.newsletter("+4512345678", channel="sms").reason}
 
 
 def test_soft_opt_in_needs_the_message(shop: Shop) -> None:
@@ -321,6 +323,14 @@ def test_other_controller(shop: Shop) -> None:
     assert meaning(shop).unlawful == 0
     index = force(shop, BO)
     assert findings(shop) == {index: "consent_controller_mismatch"}
+
+
+def test_order_over_time(shop: Shop) -> None:
+    """What became of an order is added to what was known of it."""
+    shop.ledger.record(OrderPlaced(BO, order="o1"))
+    shop.ledger.record(OrderDelivered(BO, order="o1"))
+    send(shop, BO, use="safety_recall", order="o1", message=Message(marketing=False, sender_identified=True))
+    assert (meaning(shop).judged, meaning(shop).unlawful) == (1, 0)
 
 
 def test_campaign(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from attrs import evolve
 
-from consentlib.addresses import address_key, default_channel, kind_of, normalise, stop_key
+from consentlib.addresses import address_key, kind_of, normalise, stop_key
 from consentlib.codec import millis
 from consentlib.errors import AddressError, InputError, LedgerError
 from consentlib.fold import Fold
@@ -21,7 +21,7 @@ from consentlib.policy import Policy
 from consentlib.reader import Limit, Scope, holdings, read_scope, simple
 from consentlib.rules import Decision, Holdings, Message, Request, Texts, absolute_reason, judge, reads_orders
 from consentlib.rules.decision import UNDECLARED
-from consentlib.rules.judge import ABSOLUTE
+from consentlib.rules.judge import ABSOLUTE, meant_channel
 from consentlib.store import Store
 from consentlib.store.protocol import Head, Life, View
 
@@ -31,7 +31,6 @@ Clock = Callable[[], int]
 _log = logging.getLogger("consentlib")
 _is_name = re.compile(r"[A-Za-z0-9_.:/+-]{1,128}", re.ASCII).fullmatch
 _UNREADABLE: Final = "?"
-"""In the place of what is no name: nothing is called so, and no repr shows what it was."""
 
 
 class Asked(NamedTuple):
@@ -74,17 +73,17 @@ class Asked(NamedTuple):
         when = None if at is None else _millis(at)
         known = None if known_at is None or size is not None else _millis(known_at)
         return cls(
-            _name(use),
-            None if channel is None else _name(channel),
+            read_as_name(use),
+            None if channel is None else read_as_name(channel),
             message,
             when,
             known,
             size,
             _BAD not in (when, known) and (size is None or size >= 0),
-            None if controller is None else _name(controller),
-            None if order is None else _name(order),
-            None if campaign is None else _name(campaign),
-            tuple(map(_name, data)) if type(data) in (tuple, list, set, frozenset) else (_UNREADABLE,),
+            None if controller is None else read_as_name(controller),
+            None if order is None else read_as_name(order),
+            None if campaign is None else read_as_name(campaign),
+            tuple(map(read_as_name, data)) if type(data) in (tuple, list, set, frozenset) else (_UNREADABLE,),
         )
 
     def times(self, now: int, size: int) -> tuple[int | None, Limit | None]:
@@ -101,7 +100,7 @@ class Asked(NamedTuple):
         """The request that the rules judge."""
         channel, controller = self.channel or "", self.controller
         if policy is not None:
-            channel = _channel(policy, self, address) if self.channel is None else channel
+            channel = meant_channel(policy, self.use, address) if self.channel is None else channel
             controller = controller or policy.controller
         return Request(
             self.use,
@@ -130,19 +129,9 @@ def _millis(value: Any) -> int:
         return _BAD
 
 
-def _name(value: Any) -> str:
+def read_as_name(value: Any) -> str:
+    """A name, or `?` where it is none: what nothing is called, so that it neither fits nor shows what it was."""
     return value if type(value) is str and _is_name(value) else _UNREADABLE
-
-
-def _channel(policy: Policy, asked: Asked, address: str | None) -> str:
-    """The channel that is meant where none is named: the address's, unless the use has only one."""
-    use = policy.use(asked.use)
-    by_address = default_channel(address) if address is not None else "none"
-    if use is not None and not use.permits(by_address):
-        only = sorted(use.channels) or ["none"]
-        if len(only) == 1 or (address is not None and kind_of(address) == "phone" and "phone" in only):
-            return "phone" if "phone" in only else only[0]
-    return by_address
 
 
 class Named(NamedTuple):

@@ -300,11 +300,13 @@ class Ledger:
         *,
         checkpoints: Iterable[bytes] = (),
         read_models: bool = False,
+        meaning: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
-        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached.
+        `checkpoints` are signed notes that somebody else kept: with one, the level is *history*. With `meaning` the rules are
+        replayed over each recorded send: `Report.meaning` names those without a ground; where none is, the level is *meaning*.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
@@ -318,7 +320,7 @@ class Ledger:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
                 shipped = [] if own is None else [self._opened(own)]
-                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, progress=progress)
+                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, meaning=meaning, progress=progress)
                 self._notary.examine(view, last)
                 if read_models:
                     verify_read_models(view, self._keys)

@@ -76,8 +76,6 @@ class Outstanding:
 
     def due(self, view: View, now: int) -> list[Prepared | Line]:
         """What the next write has to record: events that failed here, what others gave up, and erasures (as their lines)."""
-        if not self.any():
-            return []
         ready: list[Prepared | Line] = []
         for line in self.lines(view):
             if line.said["type"] == ERASURE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from consentlib.events import NOBODY
 from consentlib.facts import upcast
@@ -14,7 +14,21 @@ from consentlib.log.leaf import parse_leaf
 from consentlib.policy.model import Policy
 from consentlib.rules import Holdings, Texts
 from consentlib.rules.consent import LOST
-from consentlib.store.protocol import Head, Life, Suppression, View
+from consentlib.store.protocol import Head, Life, Suppression
+
+
+class Rows(Protocol):
+    """What answering needs of a store's view, or of anything else that holds a log's read models. Methods as in `View`."""
+
+    def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]: ...
+
+    def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]: ...
+
+    def suppression(self, key: bytes) -> Suppression | None: ...
+
+    def about(self, id: str) -> tuple[int, ...]: ...
+
+    def entry(self, index: int) -> Entry | None: ...
 
 
 class Limit(NamedTuple):
@@ -48,7 +62,7 @@ def known(entry: Entry) -> Known | None:
     return Known(entry.index, leaf.t, leaf.kind, upcast(leaf.kind, json.loads(part[1])))
 
 
-def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
+def read_known(view: Rows, indices: Iterable[int], limit: Limit) -> list[Known]:
     """The entries at these indices that count and still have their facts, in order."""
     found = []
     for index in sorted(indices):
@@ -59,7 +73,7 @@ def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
     return found
 
 
-def read_scope(view: View, limit: Limit) -> Scope:
+def read_scope(view: Rows, limit: Limit) -> Scope:
     """Policy and texts: those published last, and every text ever held; and whether stops were lost."""
     policy, texts, size, lost = None, Texts(), 0, None
     for index in view.about(NOBODY):
@@ -92,7 +106,7 @@ def simple(life: Life, fold: Fold) -> bool:
 
 
 def holdings(
-    view: View,
+    view: Rows,
     head: Head,
     lives: Sequence[Life],
     *,
@@ -143,7 +157,7 @@ def _sides(rows: Iterable[tuple[str, Order]], reached: Sequence[str]) -> tuple[_
     return own, tuple(order for owner, order in rows if owner in reached[1:])
 
 
-def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
+def _present(view: Rows, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
     """From the stored folds: own, others, all ids reached, and the keys of suppression rows that count."""
     folds = {life.id: Fold.load(life.fold) for life in lives}
     rows = {life.id: life for life in lives}
@@ -159,9 +173,15 @@ def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold
     return own, tuple(folds[one] for one in reached[1:]), reached, stamps
 
 
-def linked(view: View, lives: Sequence[Life]) -> list[str]:
+def linked(view: Rows, lives: Sequence[Life]) -> list[str]:
     """The ids of the person who has an address now: its newest life first, then linked addresses and erased lives."""
     return _present(view, lives)[2]
+
+
+def has_returned(lives: Sequence[Life]) -> bool:
+    """Whether an erased life of the same address comes before the newest, and speaks in it: its stops, its orders."""
+    erased = (Fold.load(life.fold).erased is not None for life in lives[:-1])
+    return lives[-1].suppressed is not None or any(erased)
 
 
 def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
@@ -173,7 +193,7 @@ def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
 
 
 def _past(
-    view: View, lives: Sequence[Life], limit: Limit, at: int
+    view: Rows, lives: Sequence[Life], limit: Limit, at: int
 ) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[str], list[bytes]]:
     """From the entries known then: own, others, orders here and elsewhere, all ids reached, and the keys of suppression rows
     that count."""

@@ -14,7 +14,6 @@ from consentlib.asking import Asking, Clock
 from consentlib.checkpoints import covered_size
 from consentlib.errors import ConsentlibError, StoreUnavailableError, VerificationError
 from consentlib.events import Event, Stop
-from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
@@ -87,11 +86,17 @@ class Writing:
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
         try:
+            if not self._outstanding.any():
+                return
             with self._store.read() as view:
-                due = self._outstanding.due(view, self._clock())
+                due = bool(self._outstanding.due(view, self._clock()))
             if due:
-                with self.appending():
-                    pass
+                with self._transaction() as recorder:
+                    for one in self._outstanding.due(recorder.view, recorder.now):
+                        if isinstance(one, Prepared):
+                            recorder.record(one)
+                        else:
+                            erase_again(recorder, self._keys, one)
         except ConsentlibError as error:
             _log.error("what waits in the stop journal could not be recorded: %s", error)
 
@@ -99,19 +104,21 @@ class Writing:
     def appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
         """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
 
-        What waits in the journal is appended first. Where the answer to the commit was lost, the entries are looked for: if
-        they are there, all is well.
+        What waits in the journal is recorded before, in a transaction apart: a permit names the log size that it read, and
+        nothing may stand between that and its send.
         """
+        self.catch_up()
+        with self._transaction(policy) as recorder:
+            yield recorder
+
+    @contextmanager
+    def _transaction(self, policy: Policy | None = None) -> Iterator[Recorder]:
+        """Where the answer to the commit was lost, the entries are looked for: if they are there, all is well."""
         recorder = None
         try:
             with self._store.write() as tx:
                 chosen = policy or self._asking.scope(tx.head(), tx).policy
                 recorder = Recorder(tx, keys=self._keys, origin=self._origin, policy=chosen, now=self._clock())
-                for one in self._due(recorder):
-                    if isinstance(one, Prepared):
-                        recorder.record(one)
-                    else:
-                        erase_again(recorder, self._keys, one)
                 yield recorder
                 if recorder.changes.entries or recorder.changes.events:
                     recorder.finish()
@@ -120,13 +127,6 @@ class Writing:
         except StoreUnavailableError:
             if recorder is None or not self._holds(recorder.changes.entries):
                 raise
-
-    def _due(self, recorder: Recorder) -> Sequence[Prepared | Line]:
-        try:
-            return self._outstanding.due(recorder.view, recorder.now)
-        except StoreUnavailableError as error:  # of the journal: what is appended now must not wait for it
-            _log.error("the stop journal can't be read: %s", error)
-            return ()
 
     def _holds(self, entries: Sequence[NewEntry]) -> bool:
         """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""

@@ -27,7 +27,16 @@ from consentlib.audit.traces import Traces
 from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.cli import main
 from consentlib.errors import FormatError, InputError, VerificationError
-from consentlib.events import KINDS, ConsentGiven, ContactImported, Evidence, InquiryReceived, ObjectionRaised, OrderPlaced
+from consentlib.events import (
+    KINDS,
+    ConsentGiven,
+    ContactImported,
+    Evidence,
+    InquiryReceived,
+    MessageSent,
+    ObjectionRaised,
+    OrderPlaced,
+)
 from consentlib.log import format_line, genesis, leaf_hash
 from consentlib.log.note import Verifier
 
@@ -436,3 +445,28 @@ def test_the_command(exported: tuple[Path, Verifier], tmp_path: Path) -> None:
     assert code == 40
     assert said.startswith("consentlib: invalid: ")
     assert (tmp_path / "bad.html").exists()
+
+
+def test_sends_against_decisions(tmp_path: Path) -> None:
+    """Asked for, the report judges each send; else it says nothing of it, and that it does not judge."""
+    shop = Shop()
+    shop.sign_up("anna@example.dk")
+    shop.ledger.record(MessageSent("anna@example.dk", use="marketing_newsletter"))
+    shop.ledger.withdraw("anna@example.dk", limited=True)
+    shop.clock.tick(60)
+    index = shop.ledger.record(MessageSent("anna@example.dk", use="marketing_newsletter")).index
+    shop.ledger.export(tmp_path / "audit.zip")
+    pages = {}
+    for language in LANGUAGES:
+        for meaning in (False, True):
+            write_report(tmp_path / "audit.zip", tmp_path / "out.html", language=language, meaning=meaning)
+            pages[language, meaning] = Walk((tmp_path / "out.html").read_text())
+    for column, language in enumerate(LANGUAGES):
+        plain, asked = pages[language, False], pages[language, True]
+        assert WORDS["replayed"][column] not in plain.text
+        assert WORDS["limits"][column] in plain.text
+        assert WORDS["replayed"][column] in asked.text
+        assert WORDS["limits"][column] not in asked.text
+        assert WORDS["unlawful"][column].format(n=1) in asked.text
+        assert [str(index), "consent_withdrawn"] in [row[:2] for row in asked.rows]
+        assert [WORDS["meaning"][column], WORDS["broken"][column]] in asked.rows

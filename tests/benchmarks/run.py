@@ -212,6 +212,17 @@ def whole_log(folder: Path, rounds: int, sizes: list[int]) -> Iterator[Row]:
         yield Row(f"memory of {name}, {sizes[0]:,} and {size:,} entries", shown, "", "constant", more < 24)
 
 
+def replaying(folder: Path, rounds: int, people: int) -> Iterator[Row]:
+    """Judging recorded sends anew: what *meaning* adds to verifying, where everybody got ten letters."""
+    with Ledger.create(f"sqlite:///{folder}/sent.db", policy=POLICY) as ledger:
+        ledger.record_many(signed_up(number) for number in range(people))
+        ledger.record_many(ConsentConfirmed(address(number)) for number in range(people))
+        sends = sum(len(list(ledger.permits(map(address, range(people)), use=USE, message=SEND))) for _ in range(10))
+        verified, judged = in_turn(rounds, ledger.verify, lambda: ledger.verify(meaning=True))
+    rate = f"{sends / max(judged - verified, 1e-9):,.0f}/s"
+    yield Row(f"meaning, {sends:,} sends", rate, f"{judged / verified:.0f} times verify alone", "", None)
+
+
 PEAK = """
 import resource, sys
 from consentlib import Ledger
@@ -272,6 +283,7 @@ def run(rounds: int, each: int, sizes: list[int]) -> Iterator[Row]:
         yield from judging(rounds, each * 10)
         yield from checks(folder, rounds, each, sizes)
         yield from whole_log(folder, min(rounds, 3), sizes)
+        yield from replaying(folder, min(rounds, 3), each)
         yield from importing(folder, rounds)
 
 

@@ -26,6 +26,7 @@ def test_quick_run_prints_every_figure() -> None:
         "export",
         "memory of verify",
         "memory of export",
+        "meaning",
         "import consentlib",
     ]
     assert all(row["value"] for row in rows)

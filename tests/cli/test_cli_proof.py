@@ -249,3 +249,30 @@ def test_a_receipt_that_does_not_hold_is_invalid(run: Run, url: str, kept: Path,
     assert run("verify-receipt", file).exit_code == 2
     assert run("verify-receipt", tmp_path / "none", "--key", vkey).exit_code == 2
     assert run("receipt", url, "99").exit_code == 2
+
+
+# sends
+
+
+def test_meaning(run: Run, url: str, lines: Lines, vkey: str, tmp_path: Path) -> None:
+    """`--meaning` replays the rules: exit 0 at that level, 40 with the first send without a ground and the log's own level."""
+    run("record", url, lines(SIGNED_UP, CONFIRMED))
+    kept = tmp_path / "kept"
+    run("checkpoint", url, "--output", kept)
+    held = ("--key", vkey, "--checkpoint", kept)
+    result = run("verify", url, *held, "--meaning")
+    assert (result.exit_code, "verified at level meaning" in result.stdout) == (0, True)
+    assert "sends        0 judged, 0 without a ground; 0 not judged" in result.stdout
+    anna = SIGNED_UP["subject"]
+    sent = {"type": "message.sent", "subject": anna, "use": "marketing_newsletter"}
+    run("record", url, lines({**STOPPED, "subject": anna}, sent))
+    assert run("verify", url, *held).exit_code == 0
+    result = run("verify", url, *held, "--meaning", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["level"], told["meaning"]["unlawful"]) == (40, "history", 1)
+    [finding] = told["meaning"]["findings"]
+    assert told["meaning"]["reasons"] == {finding["reason"]: 1}
+    line = f"invalid at level meaning: 1 recorded send had no valid ground; the first is in entry {finding['index']}: "
+    assert line in result.stderr
+    assert result.stderr.strip().endswith("the log itself is verified at level history")
+    assert run("verify", url, *held).exit_code == 0, "the ledger is not marked"

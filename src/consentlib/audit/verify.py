@@ -27,19 +27,25 @@ def verify_view(
     *,
     shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    meaning: bool = False,
+    each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
 
     With a `shipped` checkpoint of the whole, also the signature; with `checkpoints` that an auditor holds besides, also that
-    each is a prefix (level *history*). All were opened under a pinned key.
+    each is a prefix (level *history*). All were opened under a pinned key. With `meaning` the rules are replayed over what the
+    log holds (not over what the view keeps beside it). `each` as in `verify_file`.
     """
+    if meaning:
+        return _with_meaning(
+            lambda see: verify_view(view, origin, shipped=shipped, checkpoints=checkpoints, each=see, progress=progress), each
+        )
     head = view.head()
     found = Head(head.size, head.tip, head.time, head.frontier)
     try:
-        return verify_entries(
-            _beside(view), origin=origin, head=found, shipped=shipped, checkpoints=checkpoints, progress=progress
-        )
+        entries = _beside(view) if each is None else _handed(_beside(view), each)
+        return verify_entries(entries, origin=origin, head=found, shipped=shipped, checkpoints=checkpoints, progress=progress)
     except (TypeError, ValueError, AttributeError) as error:
         # A value of another type than any writer stores: the rows were edited, and badly.
         raise VerificationError(
@@ -68,6 +74,7 @@ def verify_file(
     origin: str | None = None,
     verifiers: Sequence[Verifier] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
@@ -75,8 +82,16 @@ def verify_file(
 
     `verifiers` are the pinned keys that its checkpoints must be signed under (none: signatures are not looked at, and the level
     is *content*), `checkpoints` those the auditor holds. `each` is handed every entry that is in order by
-    itself; what it gathered counts only once all of the log has verified. Raises `VerificationError` or `FormatError`.
+    itself; what it gathered counts only once all of the log has verified. With `meaning` the rules are replayed over every
+    recorded send; without a ground it is a finding in the report, no error. Raises `VerificationError` or `FormatError`.
     """
+    if meaning:
+        return _with_meaning(
+            lambda see: verify_file(
+                path, origin=origin, verifiers=verifiers, checkpoints=checkpoints, each=see, progress=progress
+            ),
+            each,
+        )
     import zipfile
     import zlib
 
@@ -96,6 +111,21 @@ def verify_file(
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+
+def _with_meaning(verify: Callable[[Callable[[Entry], None]], Report], each: Callable[[Entry], None] | None) -> Report:
+    """A verification that judges the sends on its way, and hands each entry to `each` too."""
+    from consentlib.audit.meaning import verify_meaning
+
+    def handing(see: Callable[[Entry], None]) -> Report:
+        def both(entry: Entry) -> None:
+            see(entry)
+            if each is not None:
+                each(entry)
+
+        return verify(both)
+
+    return verify_meaning(handing)
 
 
 def _handed(entries: Iterator[Entry], each: Callable[[Entry], None]) -> Iterator[Entry]:

@@ -19,7 +19,7 @@ from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural,
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerVersionError, StoreUnavailableError, VerificationError
 from consentlib.keys import key_path
-from consentlib.log import Report, parse_leaf
+from consentlib.log import Meaning, Report, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
@@ -144,6 +144,7 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
 @click.option("--origin", metavar="NAME", help="The log that it must be.")
 @click.option("--keys", metavar="FILE", help="The key file of a ledger.")
 @output.checkpoints_option
+@click.option("--meaning", is_flag=True, help="Replay the rules: had each recorded send a ground? Takes several times as long.")
 @as_json
 def verify(
     source: str,
@@ -152,13 +153,15 @@ def verify(
     origin: str | None,
     keys: str | None,
     checkpoints: str | None,
+    meaning: bool,
     json_: bool,
 ) -> None:
     """Verify a ledger or an export, up to the level that --key and --checkpoint allow.
 
-    Exit 0 verified at level history; 10 verified, but not against a checkpoint of your own; 30 diverges from a checkpoint; 40
-    invalid. A ledger that fails is marked, and allows nothing until it verifies again. Without its keys the database is
-    verified all the same, and not marked.
+    Exit 0 verified at level history, or meaning where that was asked; 10 verified, but not against a checkpoint of your own, or
+    not all of it; 30 diverges from a checkpoint; 40 invalid, or a recorded send had no ground. A ledger that fails is marked,
+    and allows nothing until it verifies again; sends without a ground do not mark it. Without its keys the database is verified
+    all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
     notes = [output.read_bytes(file) for file in files]
@@ -167,36 +170,54 @@ def verify(
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin)
+            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin, meaning)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
 
                 held = _opened(notes, verifiers)
-                report = verify_file(Path(source), origin=origin, verifiers=verifiers, checkpoints=held, progress=done)
+                report = verify_file(
+                    Path(source), origin=origin, verifiers=verifiers, checkpoints=held, meaning=meaning, progress=done
+                )
     except (VerificationError, FormatError) as error:
         _invalid(error, json_)
     if json_:
         say_json({"verified": True, "signed": report.level != "content", **report_json(report)})
     else:
         say_report(report)
-    whole = report.level == "history" and not report.partial
+    sends = report.meaning
+    if sends is not None and sends.unlawful:
+        fail(_unlawful(report, sends), output.INVALID)
+    whole = report.level == "meaning" or (report.level == "history" and not report.partial and sends is None)
     click.get_current_context().exit(0 if whole else output.NO_HISTORY)
 
 
-def _verify_ledger(place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None) -> Report:
+def _unlawful(report: Report, sends: Meaning) -> str:
+    first = sends.findings[0]
+    let = f", {sends.let_through:,} of them let through by a mode" if sends.let_through else ""
+    return (
+        f"invalid at level meaning: {plural(sends.unlawful, 'recorded send')} had no valid ground{let}; the first is in entry "
+        f"{first.index}: `{first.reason}`; the log itself is verified at level {report.level}"
+    )
+
+
+def _verify_ledger(
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool
+) -> Report:
     """A ledger with its keys, or, where there are none, what its database holds."""
     path = key_path(place.url, place.keys)
     if place.keys is None and not os.environ.get("CONSENTLIB_KEYS") and not (path and path.exists()):
-        return _verify_database(place, verifiers, notes, origin)
+        return _verify_database(place, verifiers, notes, origin, meaning)
     with place.open() as ledger, progress("verifying", place.size) as done:
         _expect_origin(origin, ledger.origin)
         if verifiers and ledger.verifier not in map(str, verifiers):
             raise VerificationError("expected a ledger that signs with the key given, found another", level="signature")
-        return ledger.verify(checkpoints=notes, progress=done)
+        return ledger.verify(checkpoints=notes, meaning=meaning, progress=done)
 
 
-def _verify_database(place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None) -> Report:
+def _verify_database(
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool
+) -> Report:
     from consentlib.audit.verify import verify_view
 
     with closing(open_store(place.url)) as store, progress("verifying", place.size) as done:
@@ -207,7 +228,8 @@ def _verify_database(place: Place, verifiers: Sequence[Verifier], notes: Sequenc
         note("no keys found: the database is verified as it is, and the ledger is not marked, whatever comes out")
         _expect_origin(origin, store.meta["origin"])
         with store.read() as view:
-            return verify_view(view, store.meta["origin"], checkpoints=_opened(notes, verifiers), progress=done)
+            held = _opened(notes, verifiers)
+            return verify_view(view, store.meta["origin"], checkpoints=held, meaning=meaning, progress=done)
 
 
 def _expect_origin(expected: str | None, found: str) -> None:
@@ -255,6 +277,8 @@ def report_json(report: Report) -> dict[str, Any]:
     found = asdict(report)
     found["entries_by_kind"] = dict(report.entries_by_kind)
     found["not_checked"] = list(report.not_checked)
+    if report.meaning is not None:
+        found["meaning"]["reasons"] = dict(report.meaning.reasons)
     for name in ("root", "tip"):
         found[name] = found[name] and found[name].hex()
     for name in ("first_time", "last_time"):
@@ -276,5 +300,9 @@ def say_report(report: Report) -> None:
             f"  kept by you  a checkpoint of {plural(report.held_size, 'entry', 'entries')}, and nothing of them changed"
         )
     click.echo(f"  erased       {plural(report.erased, 'part')}, each on record")
+    if (sends := report.meaning) is not None:
+        without = f"{sends.unlawful:,} without a ground"
+        shown = output.bad(without) if sends.unlawful else without
+        click.echo(f"  sends        {sends.judged:,} judged, {shown}; {sends.unjudged:,} not judged")
     for gap in report.not_checked:
         click.echo(f"  not checked  {gap}")

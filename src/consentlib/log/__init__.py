@@ -1,6 +1,7 @@
 """The log's bytes and proofs: leaves, the Merkle tree over them, and verification. Pure functions of values."""
 
 from consentlib.log.leaf import Leaf, check_origin, commitment, encode_leaf, genesis, leaf_hash, parse_leaf
+from consentlib.log.meaning import Finding, Meaning
 from consentlib.log.ndjson import format_line, parse_line
 from consentlib.log.verify import NEVER_ERASED, WITHHELD, Entry, Head, Part, Report, verify_entries
 
@@ -8,8 +9,10 @@ __all__ = [
     "NEVER_ERASED",
     "WITHHELD",
     "Entry",
+    "Finding",
     "Head",
     "Leaf",
+    "Meaning",
     "Part",
     "Report",
     "check_origin",

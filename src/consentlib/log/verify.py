@@ -3,7 +3,8 @@
 Chain: every leaf parses, names its index, its log and its predecessor's hash, and recorded times never fall. Content:
 every part opens its commitment, nothing is there that no leaf commits to, and what is gone was erased on record.
 Signature: a checkpoint that was opened under a pinned key covers exactly the whole log. History: so does the log begin with
-what every checkpoint committed to that somebody else kept. What a report did not reach, *meaning* included, it names.
+what every checkpoint committed to that somebody else kept. The fifth level, *meaning*, is `audit.meaning`'s. What a report
+did not reach it names.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from consentlib import codec
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import merkle
 from consentlib.log.leaf import INDEX_LIMIT, base64, commitment, genesis, leaf_hash, split_leaf
+from consentlib.log.meaning import Meaning
 
 if TYPE_CHECKING:
     from consentlib.log.checkpoint import Checkpoint
@@ -63,11 +65,13 @@ class Head(NamedTuple):
 
 @attrs.frozen
 class Report:
-    """What was verified, and in words what was not. `level` is the highest reached: `content`, `signature` or `history`.
+    """What was verified, and in words what was not. `level` is the highest reached: `content`, `signature`, `history`
+    or `meaning`.
 
     Times are milliseconds since the epoch, None for an empty log; `origin` and `tip` are None for an empty log whose
     origin nobody named. `erased` and `withheld` count parts. `signed_size` is how many entries the newest checkpoint
-    covers, `held_size` the newest of those that somebody else kept; None without one.
+    covers, `held_size` the newest of those that somebody else kept; None without one. `meaning` is what the recorded sends were
+    worth, None where nobody asked.
     """
 
     level: str
@@ -83,6 +87,7 @@ class Report:
     not_checked: tuple[str, ...]
     signed_size: int | None
     held_size: int | None
+    meaning: Meaning | None = None
 
     @property
     def partial(self) -> bool:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
-CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
-SERVICES = {"privacy", "audit", "history", "notary"}
+CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints", "files"}
+SERVICES = {"privacy", "audit", "history", "notary", "rotation"}
 HALL = {"ledger", "permits", "asking"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]

@@ -34,18 +34,18 @@ from consentlib.errors import (
 from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
 from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
-from consentlib.keys import Keys, key_path
+from consentlib.keys import Keys, key_path, load_keys
 from consentlib.log import Report, check_origin
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.note import Verifier
 from consentlib.notary import Notary
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
 from consentlib.privacy import Erasure, erase
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.rotation import rotate
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
-from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, create_store, open_store
 from consentlib.store.protocol import Changes, NewEntry
 
@@ -75,6 +75,7 @@ class Ledger:
         *,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
+        key_file: Path | None = None,
     ) -> None:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
@@ -85,7 +86,7 @@ class Ledger:
         self._closed = False
         self._asking = Asking(store, keys, clock, mode)
         self.origin = store.meta["origin"]
-        self._notary = Notary(store, self.origin, keys.signing, checkpoints)
+        self._notary = Notary(store, self.origin, keys, checkpoints, key_file=key_file)
 
     @classmethod
     def create(
@@ -102,9 +103,9 @@ class Ledger:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
-        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to the folder `checkpoints`, by default one
-        outside the database's (see `checkpoints.default_folder`). Raises `LedgerExistsError` and touches nothing if there is
-        a ledger, `KeyFileError` if there are keys without one.
+        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
+        (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). Raises
+        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
@@ -122,7 +123,7 @@ class Ledger:
                 path.unlink()
             raise
         try:
-            ledger = cls(store, made, kept, clock=clock, mode=mode)
+            ledger = cls(store, made, kept, clock=clock, mode=mode, key_file=path)
             ledger.publish(chosen)
             ledger.checkpoint()
         except BaseException:
@@ -147,9 +148,9 @@ class Ledger:
         """
         store = open_store(url)
         try:
-            loaded = keys if isinstance(keys, Keys) else _load_keys(url, keys)
+            loaded, path = (keys, None) if isinstance(keys, Keys) else (load_keys(url, keys), key_path(url, keys))
             kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
-            ledger = cls(store, loaded, kept, clock=clock, mode=mode)
+            ledger = cls(store, loaded, kept, clock=clock, mode=mode, key_file=path)
             ledger._examine()
             return ledger
         except BaseException:
@@ -332,13 +333,15 @@ class Ledger:
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
         there is a checkpoint to compare with.
         """
-        held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        held = [self._notary.open(note) for note in checkpoints]  # before: one of another log says nothing of this one
         with self._doubting():
-            last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
+            last = (
+                self._notary.newest().checkpoint
+            )  # before the view: what is signed meanwhile is no business of this moment's log
             with self._store.read() as view:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
-                shipped = [] if own is None else [self._opened(own)]
+                shipped = [] if own is None else [self._notary.open(own)]
                 report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, progress=progress)
                 self._notary.examine(view, last)
                 if read_models:
@@ -370,6 +373,24 @@ class Ledger:
     def verifier(self) -> str:
         """The public key that checkpoints verify under, as `name+id+key`. Auditors should have it from elsewhere too."""
         return str(self._notary.verifier)
+
+    def verifiers(self) -> list[tuple[str, int | None]]:
+        """Every key this ledger has signed with, as `verifier`, oldest first, with the index of the entry that added it."""
+        return self._notary.introduced()
+
+    def signs_under(self, verifiers: Iterable[str]) -> bool:
+        """Whether the newest checkpoint counts for who trusts these keys: signed by one, or by one they lead to."""
+        return self._notary.signs_under(map(Verifier.parse, verifiers))
+
+    def rotate_key(self) -> str:
+        """Sign with a fresh key from now on; gives its verifier. Who trusts the old key is led on by the log.
+
+        Cut short, doing it again finishes it. Other processes sign no more, with `KeyFileError`, until they open the ledger
+        again. Raises `KeyFileError` where the keys are in no file, or in one that can't be written.
+        """
+        with self._doubting():
+            rotate(self._notary, self._store.meta, self._appending)
+        return self.verifier
 
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
@@ -418,26 +439,11 @@ class Ledger:
             return False
         return found is not None and found.leaf == entries[-1].leaf
 
-    def _opened(self, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, [self._notary.verifier], verify_signature)
-
     def _examine(self) -> None:
         """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
-        try:
-            last = self._notary.newest()
-        except (VerificationError, StoreUnavailableError) as error:
-            self._open_marked(error)
-            return
-        try:
-            with self._store.read() as view:
-                if view.head().unverified is None:
-                    self._notary.examine(view, last)
-        except VerificationError as error:
-            self._open_marked(error)
-
-    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
-        self._mark(f"{getattr(error, 'level', 'history')}: {error}")
-        _log.error("the log was not found to extend its newest checkpoint: %s", error)
+        if (error := self._notary.look()) is not None:
+            self._mark(f"{getattr(error, 'level', 'history')}: {error}")
+            _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
     def _sign_if(self, due: Callable[[], bool]) -> None:
         """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
@@ -465,13 +471,6 @@ class Ledger:
             head = tx.head()
             if head.unverified != problem:
                 tx.apply(Changes(head._replace(unverified=problem)))
-
-
-def _load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    path = key_path(url, keys)
-    if path is None:
-        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
-    return Keys.load(path)
 
 
 def _refuse_existing(url: str, path: Path | None) -> None:

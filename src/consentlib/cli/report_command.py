@@ -10,9 +10,7 @@ from consentlib.audit.words import LANGUAGES
 from consentlib.cli import output
 from consentlib.cli.output import fail, progress
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log.checkpoint import open_checkpoint
 from consentlib.log.note import Verifier
-from consentlib.signing import verify
 
 
 @click.command(short_help="Write the audit report of an export.")
@@ -40,9 +38,8 @@ def report(source: str, out: str, vkeys: tuple[str, ...], files: tuple[str, ...]
     verifiers = [Verifier.parse(one.strip()) for one in vkeys]
     notes = [output.read_bytes(file) for file in files]
     try:
-        held = [open_checkpoint(one, verifiers, verify) for one in notes]
         with progress("reading") as done:
-            write_report(Path(source), path, verifiers=verifiers, checkpoints=held, language=language, progress=done)
+            write_report(Path(source), path, verifiers=verifiers, checkpoints=notes, language=language, progress=done)
     except (VerificationError, FormatError) as error:
         code = output.exit_code(error) if isinstance(error, VerificationError) else output.INVALID
         fail(f"{'diverges' if code == output.DIVERGES else 'invalid'}: {output.one_line(error)}", code)

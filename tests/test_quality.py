@@ -15,8 +15,8 @@ SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
-CORE |= {"durable", "journal", "outstanding"}
-SERVICES = {"privacy", "audit", "history", "notary", "opening", "transfer"}
+CORE |= {"files", "journal", "outstanding"}
+SERVICES = {"privacy", "audit", "history", "notary", "rotation", "opening", "transfer"}
 HALL = {"ledger", "permits", "asking", "writing", "recovery"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]

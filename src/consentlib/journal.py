@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from attrs import field, frozen
 
 from consentlib import codec
-from consentlib.durable import locked, replace_file, write_all
 from consentlib.errors import FormatError, StoreUnavailableError
+from consentlib.files import locked, write_all, write_durably
 
 _HEADER: Final = b"consentlib.dev/stops/v1 "
 _SUM: Final = 16
@@ -180,7 +180,7 @@ class FileJournal:
     def begin(self) -> None:
         with _translated("make"), locked(self._lock):
             if not self.exists():
-                replace_file(self.path, _HEADER + b"0\n")
+                write_durably(self.path, _HEADER + b"0\n")
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -230,7 +230,7 @@ class FileJournal:
 
     def settle(self, position: Position) -> None:
         with _translated("write"):
-            replace_file(self._mark, b"%d %d\n" % position)
+            write_durably(self._mark, b"%d %d\n" % position)
 
     def prune(self, before: int) -> int:
         with _translated("write"), locked(self._lock):
@@ -242,8 +242,8 @@ class FileJournal:
             if len(kept) < len(done):
                 header = _HEADER + b"%d\n" % (end.generation + 1)
                 first, rest = (b"".join(line.format() for line in some) for some in (kept, waiting))
-                replace_file(self.path, header + first + rest)
-                replace_file(self._mark, b"%d %d\n" % (end.generation + 1, len(header + first)))
+                write_durably(self.path, header + first + rest)
+                write_durably(self._mark, b"%d %d\n" % (end.generation + 1, len(header + first)))
             return len(done) - len(kept)
 
 

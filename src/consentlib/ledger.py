@@ -23,7 +23,6 @@ from consentlib.errors import (
     LedgerVersionError,
     NotAllowedError,
     StoreUnavailableError,
-    VerificationError,
 )
 from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
 from consentlib.fields import ALL, Scope
@@ -31,7 +30,7 @@ from consentlib.history import HistoryEntry, read_history
 from consentlib.journal import StopJournal
 from consentlib.keys import Keys
 from consentlib.log import Report
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.note import Verifier
 from consentlib.notary import Notary
 from consentlib.opening import FORMAT, begin, find
 from consentlib.outstanding import Outstanding
@@ -40,9 +39,9 @@ from consentlib.policy import Policy, load_policy
 from consentlib.privacy import Erasure
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorded
+from consentlib.rotation import rotate
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
-from consentlib.signing import verify as verify_signature
 from consentlib.store import Store
 from consentlib.transfer import TRANSFER
 from consentlib.writing import Writing
@@ -71,6 +70,7 @@ class Ledger:
         *,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
+        key_file: Path | None = None,
     ) -> None:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
@@ -82,7 +82,7 @@ class Ledger:
         self.origin = store.meta["origin"]
         outstanding = Outstanding(checkpoints.journal, keys)
         self._asking = Asking(store, keys, clock, mode, outstanding)
-        self._notary = Notary(store, self.origin, keys.signing, checkpoints)
+        self._notary = Notary(store, self.origin, keys, checkpoints, key_file=key_file)
         self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, clock)
 
     @classmethod
@@ -100,15 +100,15 @@ class Ledger:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
-        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to the folder `checkpoints`, by default one
-        outside the database's (see `checkpoints.default_folder`). Raises `LedgerExistsError` and touches nothing if there is
-        a ledger, `KeyFileError` if there are keys without one.
+        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
+        (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). Raises
+        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
         opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints)
         try:
-            ledger = cls(*opened, clock=clock, mode=mode)
+            ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger.publish(chosen)
             ledger.checkpoint()
         except BaseException:
@@ -133,7 +133,7 @@ class Ledger:
         """
         opened = find(url, keys=keys, checkpoints=checkpoints)
         try:
-            ledger = cls(*opened, clock=clock, mode=mode)
+            ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger._examine()
             ledger._begin_journal()
             ledger._writing.catch_up()
@@ -313,13 +313,13 @@ class Ledger:
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
         there is a checkpoint to compare with.
         """
-        held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        held = [self._notary.open(note) for note in checkpoints]  # before: one of another log says nothing of this one
         with self._writing.doubting():
-            last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
+            last = self._notary.newest().checkpoint  # before the view: what is signed meanwhile is no business of this moment
             with self._store.read() as view:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
-                shipped = [] if own is None else [self._opened(own)]
+                shipped = [] if own is None else [self._notary.open(own)]
                 report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, meaning=meaning, progress=progress)
                 self._notary.examine(view, last)
                 if read_models:
@@ -357,6 +357,24 @@ class Ledger:
         """The stop journal beside the checkpoints. Its lines must stay as long as a backup may be restored; then prune them."""
         return self._notary.checkpoints.journal
 
+    def verifiers(self) -> list[tuple[str, int | None]]:
+        """Every key this ledger has signed with, as `verifier`, oldest first, with the index of the entry that added it."""
+        return self._notary.introduced()
+
+    def signs_under(self, verifiers: Iterable[str]) -> bool:
+        """Whether the newest checkpoint counts for who trusts these keys: signed by one, or by one they lead to."""
+        return self._notary.signs_under(map(Verifier.parse, verifiers))
+
+    def rotate_key(self) -> str:
+        """Sign with a fresh key from now on; gives its verifier. Who trusts the old key is led on by the log.
+
+        Cut short, doing it again finishes it. Other processes sign no more, with `KeyFileError`, until they open the ledger
+        again. Raises `KeyFileError` where the keys are in no file, or in one that can't be written.
+        """
+        with self._writing.doubting():
+            rotate(self._notary, self._store.meta, self._writing.appending)
+        return self.verifier
+
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
         if not self._closed:
@@ -375,22 +393,11 @@ class Ledger:
 
     # Below the door.
 
-    def _opened(self, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, [self._notary.verifier], verify_signature)
-
     def _examine(self) -> None:
         """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
-        try:
-            last = self._notary.newest()
-        except (VerificationError, StoreUnavailableError) as error:
-            self._open_marked(error)
-            return
-        try:
-            with self._store.read() as view:
-                if view.head().unverified is None:
-                    self._notary.examine(view, last)
-        except VerificationError as error:
-            self._open_marked(error)
+        if (error := self._notary.look()) is not None:
+            self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
+            _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
     def _begin_journal(self) -> None:
         """Begin a stop journal where there is none. A log that agrees with its checkpoint holds what the lost one held."""
@@ -401,7 +408,3 @@ class Ledger:
                 kept.prepare()
             except StoreUnavailableError as error:
                 _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
-
-    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
-        self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
-        _log.error("the log was not found to extend its newest checkpoint: %s", error)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
-from consentlib.keys import Keys, key_path
+from consentlib.keys import Keys, key_path, load_keys
 from consentlib.log import check_origin
 from consentlib.store import Store, create_store, open_store
 
@@ -15,11 +16,12 @@ FORMAT: Final = "consentlib.dev/ledger/v1"
 
 
 class Opened(NamedTuple):
-    """The parts of one ledger."""
+    """The parts of one ledger, and the file its keys are in, if they are in one."""
 
     store: Store
     keys: Keys
     checkpoints: CheckpointStore
+    key_file: Path | None
 
 
 def begin(
@@ -51,7 +53,7 @@ def begin(
     if path is not None:
         made.save(path)  # first: a ledger whose keys were never written would be lost
     try:
-        return Opened(create_store(url, {"format": FORMAT, "origin": origin, **made.checks()}), made, kept)
+        return Opened(create_store(url, {"format": FORMAT, "origin": origin, **made.checks()}), made, kept, path)
     except BaseException:
         if path is not None:
             path.unlink()
@@ -67,15 +69,8 @@ def find(
     """A ledger that is there; who uses it checks its format and keys. Raises `LedgerMissingError`, `KeyFileError`."""
     store = open_store(url)
     try:
-        loaded = keys if isinstance(keys, Keys) else _load(url, keys)
-        return Opened(store, loaded, checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints))
+        loaded, path = (keys, None) if isinstance(keys, Keys) else (load_keys(url, keys), key_path(url, keys))
+        return Opened(store, loaded, checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints), path)
     except BaseException:
         store.close()
         raise
-
-
-def _load(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    path = key_path(url, keys)
-    if path is None:
-        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
-    return Keys.load(path)

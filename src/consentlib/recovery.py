@@ -85,7 +85,7 @@ def recover(
             raise InputError("expected another origin than that of the restored log, found the same")
         with old.store.read() as view:
             report = verify_view(view, old_origin)
-            new = begin(new_url, origin=origin, keys=new_keys, checkpoints=new_checkpoints, fresh=old.keys)
+            new = begin(new_url, origin=origin, keys=new_keys, checkpoints=new_checkpoints, fresh=old.keys.renamed())
             with closing(new.store):
                 transfer(view, new.store, progress=progress)
                 facts: dict[str, Any] = {"from": old_origin, "size": report.size, "root": base64(report.root).decode()}

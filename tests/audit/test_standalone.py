@@ -263,10 +263,10 @@ def test_note_of_the_specification() -> None:
     """The signature line of the C2SP note vector holds under its key, and not over another text."""
     keys = dict([script.read_key("example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")])
     line = "— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM="
-    assert script.check_signature(line, "This is an example message.\n", keys) == ["example.com/foo"]
+    assert script.check_signature(line, "This is an example message.\n", keys) == ("example.com/foo", b"\x53\x0d\x90\x3a")
     with pytest.raises(script.Refused, match="fails"):
         script.check_signature(line, "This is another message.\n", keys)
-    assert script.check_signature(line, "anything\n", {}) == []
+    assert script.check_signature(line, "anything\n", {}) is None
 
 
 def test_tessera_checkpoints() -> None:
@@ -275,7 +275,7 @@ def test_tessera_checkpoints() -> None:
     keys = dict([script.read_key("example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx")])
     for number in range(16):
         found = script.read_checkpoint((folder / f"checkpoint.{number}").read_bytes(), keys)
-        assert (found.origin, found.signers) == ("example.com/log/testdata", ["example.com/log/testdata"])
+        assert (found.origin, found.signers) == ("example.com/log/testdata", {*keys})
 
 
 NOTE = note([], 0)

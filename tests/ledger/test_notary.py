@@ -270,7 +270,7 @@ def test_fork(shop: Shop) -> None:
 LOCKED = """
 import os, sys, time
 from pathlib import Path
-from consentlib.durable import locked
+from consentlib.files import locked
 with locked(Path(sys.argv[1])):
     if os.fork() == 0:
         time.sleep(30)

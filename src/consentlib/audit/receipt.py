@@ -14,6 +14,7 @@ from consentlib.signing import verify
 def verify_receipt(data: bytes, verifiers: Iterable[Verifier]) -> Entry:
     """The entry that a receipt proves to be in the log of one of the known keys; a part is None where it was erased before.
 
+    No log is there that could lead from one key to the next: where it was rotated, the key of the receipt's time must be known.
     Signature, inclusion and every part are checked. Raises `FormatError` for bytes that are no receipt of ours,
     `VerificationError` of level `signature`, `proof` or `content` for one that does not hold.
     """

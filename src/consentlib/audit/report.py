@@ -23,7 +23,7 @@ def write_report(
     out: Path,
     *,
     verifiers: Sequence[Verifier] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
     language: str = "en",
     meaning: bool = False,
     progress: Callable[[int], None] | None = None,

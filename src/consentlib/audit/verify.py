@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Final
 
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import Entry, Head, Report, parse_line, verify_entries
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.note import Verifier
+from consentlib.log.trust import Trust
 from consentlib.signing import verify
 from consentlib.store.protocol import View
 
@@ -26,26 +27,34 @@ def verify_view(
     origin: str,
     *,
     shipped: Sequence[Checkpoint] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    verifiers: Sequence[Verifier] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
     meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
 
-    With a `shipped` checkpoint of the whole, also the signature; with `checkpoints` that an auditor holds besides, also that
-    each is a prefix (level *history*). All were opened under a pinned key. With `meaning` the rules are replayed over what the
-    log holds (not over what the view keeps beside it). `each` as in `verify_file`.
+    With a `shipped` checkpoint of the whole, opened under a pinned key, also the signature; with `checkpoints` that an auditor
+    holds besides, also that each is a prefix (level *history*): opened likewise, or signed notes for `verifiers` to judge. With
+    `meaning` the rules are replayed over what the log holds (not over what the view keeps beside it). `each` as in
+    `verify_file`.
     """
     if meaning:
         return _with_meaning(
-            lambda see: verify_view(view, origin, shipped=shipped, checkpoints=checkpoints, each=see, progress=progress), each
+            lambda see: verify_view(
+                view, origin, shipped=shipped, verifiers=verifiers, checkpoints=checkpoints, each=see, progress=progress
+            ),
+            each,
         )
     head = view.head()
     found = Head(head.size, head.tip, head.time, head.frontier)
+    trust, held = _claimed(verifiers, checkpoints, opened=shipped)
     try:
         entries = _beside(view) if each is None else _handed(_beside(view), each)
-        return verify_entries(entries, origin=origin, head=found, shipped=shipped, checkpoints=checkpoints, progress=progress)
+        return verify_entries(
+            entries, origin=origin, head=found, shipped=shipped, checkpoints=held, trust=trust, progress=progress
+        )
     except (TypeError, ValueError, AttributeError) as error:
         # A value of another type than any writer stores: the rows were edited, and badly.
         raise VerificationError(
@@ -73,17 +82,18 @@ def verify_file(
     *,
     origin: str | None = None,
     verifiers: Sequence[Verifier] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
     meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
 
-    `verifiers` are the pinned keys that its checkpoints must be signed under (none: signatures are not looked at, and the level
-    is *content*), `checkpoints` those the auditor holds. `each` is handed every entry that is in order by
-    itself; what it gathered counts only once all of the log has verified. With `meaning` the rules are replayed over every
-    recorded send; without a ground it is a finding in the report, no error. Raises `VerificationError` or `FormatError`.
+    `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none:
+    signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
+    are judged by the same keys, or opened ones. `each` is handed every entry that is in order by itself; what it gathered
+    counts only once all of the log has verified. With `meaning` the rules are replayed over every recorded send; without a
+    ground it is a finding in the report, no error. Raises `VerificationError` or `FormatError`.
     """
     if meaning:
         return _with_meaning(
@@ -103,10 +113,11 @@ def verify_file(
             info = archive.getinfo("log.ndjson")
             if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
                 raise FormatError("expected a log packed by less than a thousand times, found more")
-            shipped = _shipped(archive, names, verifiers)
+            trust, held = _claimed(verifiers, checkpoints)
+            shipped = [] if trust is None else _shipped(archive, names, trust)
             with archive.open(info) as file:
                 entries = _lines(file) if each is None else _handed(_lines(file), each)
-                return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=checkpoints, progress=progress)
+                return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
@@ -135,17 +146,32 @@ def _handed(entries: Iterator[Entry], each: Callable[[Entry], None]) -> Iterator
         each(entry)
 
 
-def _shipped(archive: ZipFile, names: Sequence[str], verifiers: Sequence[Verifier]) -> list[Checkpoint]:
-    """The checkpoints that came with the log, opened under the pinned keys; an export without one is unsigned."""
+def _claimed(
+    verifiers: Sequence[Verifier], checkpoints: Sequence[Checkpoint | bytes], opened: Sequence[Checkpoint] = ()
+) -> tuple[Trust | None, list[Checkpoint]]:
+    """What the pinned keys say of the checkpoints that an auditor holds; no trust without a key."""
+    done = [one for one in checkpoints if isinstance(one, Checkpoint)]
+    notes = [one for one in checkpoints if isinstance(one, bytes)]
     if not verifiers:
-        return []
+        if notes:
+            raise VerificationError("expected a verifier key for the checkpoints, found none", level="signature")
+        return None, done
+    trust = Trust(verifiers, verify, opened=[*opened, *done])
+    for one in done:
+        if one.note:
+            trust.claim(one.note)
+    return trust, [*done, *map(trust.claim, notes)]
+
+
+def _shipped(archive: ZipFile, names: Sequence[str], trust: Trust) -> list[Checkpoint]:
+    """The checkpoints that came with the log, the one of the whole first; an export without that one is unsigned."""
     if "checkpoint" not in names:
         raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
     found = []
     for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
         if archive.getinfo(name).file_size > _LONGEST_NOTE:
             raise FormatError(f"expected at most {_LONGEST_NOTE} bytes in `{name}`, found more")
-        found.append(open_checkpoint(archive.read(name), verifiers, verify))
+        found.append(trust.claim(archive.read(name)))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from consentlib.checkpoints import FileCheckpoints
+from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli.output import (
     DENIED,
     Place,
@@ -25,7 +25,7 @@ from consentlib.cli.output import (
 )
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerError, VerificationError
-from consentlib.keys import key_path
+from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
 from consentlib.log.checkpoint import open_checkpoint
 from consentlib.log.note import Verifier
@@ -120,6 +120,8 @@ def _keys(path: Path | None) -> Iterator[Finding]:
         yield Finding("key file", "problem", f"mode {mode:04o}: other users of this machine can reach it; expected 0600")
     else:
         yield Finding("key file", "ok", f"mode {mode:04o}, keys match the ledger")
+    if Keys.load(path).next_signing is not None:
+        yield Finding("key rotation", "warning", "begun and not finished: run `consentlib rotate-key` again")
     if os.environ.get("CONSENTLIB_KEYS") and path != Path(os.environ["CONSENTLIB_KEYS"]):
         yield Finding("CONSENTLIB_KEYS", "warning", "names another key file than the one used")
 
@@ -127,22 +129,22 @@ def _keys(path: Path | None) -> Iterator[Finding]:
 def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
     """Where they lie, and the newest."""
     store = place.kept(ledger.origin)
-    if not isinstance(store, FileCheckpoints):
+    if not isinstance(store, CheckpointsOnDisk):
         return
     database = Path(place.url.removeprefix("sqlite:///")).resolve().parent
-    beside = store.folder.resolve().is_relative_to(database)
+    beside = store.place.resolve().is_relative_to(database)
     where = "with the database: a restore takes back both" if beside else "outside the database's folder"
-    yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.folder}`, {where}")
+    yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.place}`, {where}")
     try:
         data = store.read()
         if data is None:
             yield Finding("newest checkpoint", "warning", "none: nothing shows a log that was rolled back")
             return
-        size = open_checkpoint(data, [Verifier.parse(ledger.verifier)], verify_signature).size
+        size = open_checkpoint(data, [Verifier.parse(one) for one, _ in ledger.verifiers()], verify_signature).size
     except (VerificationError, FormatError, LedgerError) as error:
         yield Finding("newest checkpoint", "problem", f"not one that the key of this ledger signed: {error}")
         return
-    age = time.time() - (store.folder / "checkpoint").stat().st_mtime
+    age = time.time() - (store.newest_at() or 0)
     missing = place.size() - size
     state = "problem" if missing < 0 else "warning" if missing and age > _DAY else "ok"
     detail = f"covers {plural(size, 'entry', 'entries')} of {place.size():,}, signed {age / 3600:.0f} h ago by the ledger's key"

@@ -10,7 +10,7 @@ import click
 from attrs import evolve, frozen
 
 from consentlib.addresses import normalise
-from consentlib.checkpoints import FileCheckpoints
+from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
 from consentlib.errors import (
@@ -43,7 +43,7 @@ def init(url: str, policy: str, origin: str | None, keys: str | None, checkpoint
     with Ledger.create(url, policy=chosen, origin=origin, keys=keys, checkpoints=checkpoints) as ledger:
         path = key_path(url, keys)
         kept = Place(url, keys, checkpoints).kept(ledger.origin)
-        folder = str(kept.folder) if isinstance(kept, FileCheckpoints) else None
+        folder = str(kept.place) if isinstance(kept, CheckpointsOnDisk) else None
         if json_:
             places = {"keys": path and str(path), "checkpoints": folder, "verifier": ledger.verifier}
             say_json({"origin": ledger.origin, **places, "policy": _named(chosen)})

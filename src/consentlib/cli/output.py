@@ -36,7 +36,9 @@ keys_option = click.option(
     "--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger."
 )
 checkpoints_option = click.option(
-    "--checkpoints", metavar="FOLDER", help="Where the ledger keeps its checkpoints. Default: a folder outside the database's."
+    "--checkpoints",
+    metavar="FOLDER|sqlite:///FILE",
+    help="Where the ledger keeps its checkpoints. Default: a folder outside the database's.",
 )
 _MODE = click.option(
     "--mode",

@@ -1,4 +1,4 @@
-"""Commands that prove: export, verify, checkpoint, key, receipt, verify-receipt."""
+"""Commands that prove: export, verify, checkpoint, key, rotate-key, receipt, verify-receipt."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from attrs import asdict
 
 from consentlib.checkpoints import covered_size
 from consentlib.cli import output
-from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
+from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json, say_table
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerVersionError, StoreUnavailableError, VerificationError
 from consentlib.keys import key_path
 from consentlib.log import Meaning, Report, parse_leaf
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
 from consentlib.opening import FORMAT
-from consentlib.signing import verify as verify_signature
 from consentlib.store import open_store
 
 _STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -77,13 +75,34 @@ def checkpoint(place: Place, json_: bool, file: str | None) -> None:
 
 @click.command(short_help="Print the verifier key.")
 @on_ledger
-def key(place: Place, json_: bool) -> None:
+@click.option("--all", "all_", is_flag=True, help="Those before it too, oldest first, each with the entry that added it.")
+def key(place: Place, json_: bool, all_: bool) -> None:
     """The public key that checkpoints verify under, as name+id+key: for auditors, by another way than the export."""
     with place.open() as ledger:
-        if json_:
-            say_json({"verifier": ledger.verifier})
-        else:
-            click.echo(ledger.verifier)
+        current, every = ledger.verifier, ledger.verifiers() if all_ else []
+    if json_:
+        keys = [{"verifier": one, "added_by": index} for one, index in every]
+        say_json({"verifier": current, **({"all": keys} if all_ else {})})
+    elif all_:
+        say_table([(one, "from the start" if index is None else f"added by entry {index}") for one, index in every])
+    else:
+        click.echo(current)
+
+
+@click.command("rotate-key", short_help="Sign with a fresh key from now on.")
+@on_ledger
+def rotate_key(place: Place, json_: bool) -> None:
+    """Sign with a fresh key from now on, and print its verifier key.
+
+    The old key vouches for it in the log, so that who trusts the old one is led on. The key file is rewritten: copy it anew.
+    Cut short, the command finishes when it is run again. Other processes must open the ledger again.
+    """
+    with place.open() as ledger:
+        verifier = ledger.rotate_key()
+    if json_:
+        say_json({"verifier": verifier})
+    else:
+        click.echo(f"verifier key {verifier}: tell your auditor, copy the key file anew, and restart what has the ledger open")
 
 
 @click.command(short_help="Prove that an entry is in the log.")
@@ -175,9 +194,8 @@ def verify(
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
 
-                held = _opened(notes, verifiers)
                 report = verify_file(
-                    Path(source), origin=origin, verifiers=verifiers, checkpoints=held, meaning=meaning, progress=done
+                    Path(source), origin=origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done
                 )
     except (VerificationError, FormatError) as error:
         _invalid(error, json_)
@@ -210,7 +228,7 @@ def _verify_ledger(
         return _verify_database(place, verifiers, notes, origin, meaning)
     with place.open() as ledger, progress("verifying", place.size) as done:
         _expect_origin(origin, ledger.origin)
-        if verifiers and ledger.verifier not in map(str, verifiers):
+        if verifiers and not ledger.signs_under(map(str, verifiers)):
             raise VerificationError("expected a ledger that signs with the key given, found another", level="signature")
         return ledger.verify(checkpoints=notes, meaning=meaning, progress=done)
 
@@ -228,8 +246,8 @@ def _verify_database(
         note("no keys found: the database is verified as it is, and the ledger is not marked, whatever comes out")
         _expect_origin(origin, store.meta["origin"])
         with store.read() as view:
-            held = _opened(notes, verifiers)
-            return verify_view(view, store.meta["origin"], checkpoints=held, meaning=meaning, progress=done)
+            origin = store.meta["origin"]
+            return verify_view(view, origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done)
 
 
 def _expect_origin(expected: str | None, found: str) -> None:
@@ -239,10 +257,6 @@ def _expect_origin(expected: str | None, found: str) -> None:
 
 def _verifiers(vkeys: Sequence[str]) -> list[Verifier]:
     return [Verifier.parse(one.strip()) for one in vkeys]
-
-
-def _opened(notes: Sequence[bytes], verifiers: Sequence[Verifier]) -> list[Checkpoint]:
-    return [open_checkpoint(one, verifiers, verify_signature) for one in notes]
 
 
 def _invalid(error: VerificationError | FormatError, json_: bool) -> NoReturn:
@@ -276,7 +290,8 @@ def report_json(report: Report) -> dict[str, Any]:
     """A report, JSON-ready."""
     found = asdict(report)
     found["entries_by_kind"] = dict(report.entries_by_kind)
-    found["not_checked"] = list(report.not_checked)
+    for name in ("not_checked", "led_to"):
+        found[name] = list(getattr(report, name))
     if report.meaning is not None:
         found["meaning"]["reasons"] = dict(report.meaning.reasons)
     for name in ("root", "tip"):
@@ -295,6 +310,8 @@ def say_report(report: Report) -> None:
     click.echo(f"  root         {report.root.hex()}")
     if report.signed_size is not None:
         click.echo(f"  signed       {plural(report.signed_size, 'entry', 'entries')}")
+    for led_to in report.led_to:
+        click.echo(f"  led on to    {led_to}")
     if report.held_size is not None:
         click.echo(
             f"  kept by you  a checkpoint of {plural(report.held_size, 'entry', 'entries')}, and nothing of them changed"

@@ -2,9 +2,9 @@
 
 Chain: every leaf parses, names its index, its log and its predecessor's hash, and recorded times never fall. Content:
 every part opens its commitment, nothing is there that no leaf commits to, and what is gone was erased on record.
-Signature: a checkpoint that was opened under a pinned key covers exactly the whole log. History: so does the log begin with
-what every checkpoint committed to that somebody else kept. The fifth level, *meaning*, is `audit.meaning`'s. What a report
-did not reach it names.
+Signature: a checkpoint under a pinned key, or one that the log leads to from there, covers exactly the whole log. History: so
+does the log begin with what every checkpoint committed to that somebody else kept. The fifth level, *meaning*, is
+`audit.meaning`'s. What a report did not reach it names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from consentlib.errors import FormatError, VerificationError
 from consentlib.log import merkle
 from consentlib.log.leaf import INDEX_LIMIT, base64, commitment, genesis, leaf_hash, split_leaf
 from consentlib.log.meaning import Meaning
+from consentlib.log.trust import Trust, read_key_added
 
 if TYPE_CHECKING:
     from consentlib.log.checkpoint import Checkpoint
@@ -70,8 +71,8 @@ class Report:
 
     Times are milliseconds since the epoch, None for an empty log; `origin` and `tip` are None for an empty log whose
     origin nobody named. `erased` and `withheld` count parts. `signed_size` is how many entries the newest checkpoint
-    covers, `held_size` the newest of those that somebody else kept; None without one. `meaning` is what the recorded sends were
-    worth, None where nobody asked.
+    covers, `held_size` the newest of those that somebody else kept; None without one. `led_to` are the keys that the log led to
+    from pinned ones. `meaning` is what the recorded sends were worth, None where nobody asked.
     """
 
     level: str
@@ -87,6 +88,7 @@ class Report:
     not_checked: tuple[str, ...]
     signed_size: int | None
     held_size: int | None
+    led_to: tuple[str, ...] = ()
     meaning: Meaning | None = None
 
     @property
@@ -102,13 +104,16 @@ def verify_entries(
     head: Head | None = None,
     shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    trust: Trust | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Verify a whole log, read once, from its first entry, up to the level that what is handed in allows.
 
     `origin` is the log it must be (default: whichever the first leaf names), `head` what the log must end with.
     `shipped` are the checkpoints that came with the log, of which the newest must cover all of it, and `checkpoints` those
-    that the auditor holds from elsewhere; each must have been opened under a pinned key (`open_checkpoint`).
+    that the auditor holds from elsewhere. Without `trust` each must have been opened under a pinned key (`open_checkpoint`);
+    with it they were claimed, and must count under its keys and those that the log leads to from there. Earlier shipped ones
+    that don't are only compared with the log.
     `progress` is called with the number of entries read, after each 1,024 and at the end. Memory does not grow with
     the log, only with the number of its erased parts.
 
@@ -116,7 +121,7 @@ def verify_entries(
     `signature` (a log or origin other than a shipped checkpoint's), or `history` (other than a held one's); the last two
     carry the checkpoint's text and signed note, its root, and the log's root at that size.
     """
-    signed = _Checkpoints(shipped, checkpoints)
+    signed = _Checkpoints(shipped, checkpoints, trust)
     place = None if origin is None else origin.encode()
     link = None if origin is None else base64(genesis(origin))
     tip = None
@@ -166,6 +171,8 @@ def verify_entries(
                 raise _content("expected only parts that the leaf commits to, found another", size, leaf, parts[name])
         if kind == b"part.erased":
             gone.recorded(size, leaf, parts.get("facts"))
+        elif kind == b"key.added":
+            signed.key_added(size, parts.get("facts"), place)
 
         last_time = t
         previous_leaf = leaf
@@ -205,6 +212,7 @@ def verify_entries(
         not_checked=_not_checked(head, withheld, size, signed),
         signed_size=signed.newest,
         held_size=signed.newest_held,
+        led_to=() if trust is None else tuple(map(str, trust.led_to)),
     )
 
 
@@ -244,6 +252,8 @@ def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoin
         gaps.append("signature: no signed checkpoint was compared with the root")
     elif signed.newest < size:
         gaps.append(f"signature: the entries from {signed.newest} on are under no signed checkpoint")
+    if signed.foreign:
+        gaps.append(f"signature: {signed.foreign} earlier checkpoints that came with the log are signed by no key that counts")
     if signed.newest_held is None:
         gaps.append("history: no earlier checkpoint was compared, so the log may have been rewritten or cut")
     elif signed.newest_held < size:
@@ -255,19 +265,33 @@ def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoin
 class _Checkpoints:
     """The checkpoints that the log must agree with, compared as the log grows to their sizes."""
 
-    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint]) -> None:
+    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint], trust: Trust | None) -> None:
+        self._trust = trust
         both = [(one, "history") for one in held] + [(one, "signature") for one in shipped]
         self._left = deque(sorted(both, key=lambda one: one[0].size))
         self._all = tuple(self._left)
+        self._held = held
+        self._claimed = {one for one in held if trust is not None and not trust.opened(one)}
+        self._agreed: list[Checkpoint] = []
+        self._contradicted: list[tuple[str, Checkpoint, bytes]] = []
         self._shipped = max(shipped, key=lambda one: one.size, default=None)
         self.newest = max((one.size for one, _ in both), default=None)
         self.newest_held = max((one.size for one in held), default=None)
+        self.foreign = 0
+
+    def key_added(self, index: int, facts: Part, place: bytes) -> None:
+        """Take note of what an entry says of the log's keys."""
+        if self._trust is not None and isinstance(facts, tuple):
+            added = read_key_added(index, facts[1], place.decode())
+            if added is not None:
+                self._trust.add(added)
 
     def check_origin(self, origin: str | None) -> str | None:
         """Raise unless all are of `origin`, or, where nobody named one, of one origin; gives it, where there is one."""
         for checkpoint, level in self._all:
             origin = checkpoint.origin if origin is None else origin
             if checkpoint.origin != origin:
+                self._refuse_unknown(checkpoint)
                 problem = f"expected a checkpoint of `{origin}`, found one of `{checkpoint.origin}`"
                 raise _disagreement(problem, level, checkpoint, None)
         return origin
@@ -277,20 +301,46 @@ class _Checkpoints:
         while self._left and self._left[0][0].size == size:
             checkpoint, level = self._left.popleft()
             root = merkle.frontier_root(frontier)
-            if checkpoint.root != root:
-                problem = f"expected the first `{size}` entries to have the root that was signed, found another"
+            if checkpoint.root == root:
+                self._agreed.append(checkpoint)
+                continue
+            problem = f"expected the first `{size}` entries to have the root that was signed, found another"
+            if checkpoint not in self._claimed:
                 raise _disagreement(problem, level, checkpoint, root)
+            self._contradicted.append((problem, checkpoint, root))
         return self._left[0][0].size if self._left else INDEX_LIMIT
 
     def check_end(self, size: int, root: bytes) -> None:
-        """Raise if the log ended before a checkpoint's size, or goes on after the newest that came with it."""
-        if self._left:
-            checkpoint, level = min(self._left, key=lambda one: one[1] != "history")
+        """Raise if the log ended before a checkpoint's size, goes on after the newest shipped one, or one does not count."""
+        for checkpoint, level in sorted(self._left, key=lambda one: one[1] != "history"):
             problem = f"expected at least `{checkpoint.size}` entries, as signed, found `{size}`"
-            raise _disagreement(problem, level, checkpoint, root)
+            if checkpoint not in self._claimed:
+                raise _disagreement(problem, level, checkpoint, root)
+            self._contradicted.append((problem, checkpoint, root))
+        if self._trust is not None:
+            self._trust.follow(self._agreed)
+        for problem, checkpoint, found in self._contradicted:
+            self._refuse_unknown(checkpoint)
+            raise _disagreement(problem, "history", checkpoint, found)
         if self._shipped is not None and self._shipped.size != size:
             problem = f"expected a checkpoint that covers all `{size}` entries, found one of `{self._shipped.size}`"
             raise _disagreement(problem, "signature", self._shipped, root)
+        if self._trust is not None:
+            self._count(self._trust)
+
+    def _count(self, trust: Trust) -> None:
+        """Leave out the earlier shipped ones that no key signed that counts; of the others each must be."""
+        for checkpoint in (*self._held, *([] if self._shipped is None else [self._shipped])):
+            if not trust.counts(checkpoint):
+                trust.refuse(checkpoint)
+        counted = [one.size for one, _ in self._all if trust.counts(one)]
+        self.newest = max(counted, default=None)
+        self.foreign = len(self._all) - len(counted)
+
+    def _refuse_unknown(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint that is no known key's says nothing against the log."""
+        if self._trust is not None and not self._trust.speaks(checkpoint):
+            self._trust.refuse(checkpoint)
 
     def level(self, size: int) -> str:
         """The level that the comparisons reached; a checkpoint over nothing says nothing of a log that holds something."""

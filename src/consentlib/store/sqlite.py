@@ -110,7 +110,7 @@ class SqliteStore:
             self._refuse_existing(conn)
             if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
                 raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
-            self._switch_to_wal(conn)
+            schema.switch_to_wal(conn, _WAIT)
             conn.execute("BEGIN IMMEDIATE")
             self._refuse_existing(conn)
             schema.migrate(conn)
@@ -127,17 +127,6 @@ class SqliteStore:
     def _refuse_existing(self, conn: sqlite3.Connection) -> None:
         if schema.has_ledger(conn):
             raise LedgerExistsError(f"expected no ledger in `{self._path}`, found one")
-
-    def _switch_to_wal(self, conn: sqlite3.Connection) -> None:
-        end = time.monotonic() + _WAIT
-        while True:  # the switch does not heed the busy timeout
-            try:
-                conn.execute("PRAGMA journal_mode = WAL").fetchall()
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
 
     def _open(self) -> None:
         try:

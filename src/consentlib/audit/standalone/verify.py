@@ -32,7 +32,9 @@ SHA-256("consentlib.dev/part/v1\\n" index "\\n" name "\\n" salt data), the salt 
 later entry of kind `part.erased` names it: its `facts` are RFC 8785 JSON with "parts": [[index, name], ...].
 
 `checkpoint` and `checkpoints/<size>` are C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) over the
-lines origin, size and base64 root. Memory does not grow with the log, only with the number of its erased parts.
+lines origin, size and base64 root. A `key.added` entry names a new `key` of the log and the one that it `replaces`, both as
+VKEY: it counts from the first checkpoint on that covers the entry and is signed with the one replaced, which counts for none
+that is larger than the first the new one signs. Memory does not grow with the log, only with the number of its erased parts.
 """
 # ruff: noqa: B905, UP017  (both ask for what Python 3.9 does not have)
 
@@ -46,10 +48,11 @@ import sys
 import zipfile
 import zlib
 from binascii import a2b_base64, b2a_base64
+from collections import deque
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from hashlib import sha256, sha512
-from typing import Any, BinaryIO, Iterator, NamedTuple, NoReturn  # noqa: UP035
+from typing import Any, BinaryIO, Iterator, NoReturn  # noqa: UP035
 from unicodedata import is_normalized
 
 VERIFIED, NO_HISTORY, USAGE, DIVERGES, INVALID = 0, 10, 2, 30, 40
@@ -192,19 +195,29 @@ SIGNATURES_LIMIT = 100
 CHECKPOINTS_LIMIT = 100_000
 CHECKPOINT = re.compile(r"([a-z0-9./-]{1,128})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)\n")
 
-Keys = dict[tuple[str, bytes], bytes]  # (key name, key id) -> public key
+KeyName = tuple[str, bytes]  # name and id
+Key = tuple[KeyName, bytes]  # and the public key
+Keys = dict[KeyName, bytes]
 
 
-class Checkpoint(NamedTuple):
-    """What a log committed to, and the names of the keys given by the auditor that signed it."""
+class Checkpoint:
+    """What a log committed to, and who signed it."""
 
-    origin: str
-    size: int
-    root: bytes
-    signers: list[str]
+    def __init__(self, origin: str, size: int, root: bytes, text: str, lines: list[str]) -> None:
+        self.origin, self.size, self.root = origin, size, root
+        self.text = text
+        self.unchecked = lines  # signature lines by no key known yet
+        self.signers: set[KeyName] = set()
+        self.counts = False
+
+    def check(self, keys: Keys) -> None:
+        """Check what these keys signed. Signatures by unknown keys wait; a known key's signature that fails is refused."""
+        named = [(line, check_signature(line, self.text, keys)) for line in self.unchecked]
+        self.unchecked = [line for line, name in named if name is None]
+        self.signers.update(name for _, name in named if name is not None)
 
 
-def read_key(text: str) -> tuple[tuple[str, bytes], bytes]:
+def read_key(text: str) -> Key:
     """Name, id and public key of a verifier key `name+hex id+base64(1, key)`."""
     name, _, rest = text.partition("+")
     _, _, encoded = rest.partition("+")
@@ -220,7 +233,7 @@ def is_key_name(name: str) -> bool:
 
 
 def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:
-    """A note's checkpoint. Signatures by unknown keys are ignored; a known key's signature that fails is refused."""
+    """A note's checkpoint, with the signatures by these keys checked."""
     try:
         whole = note.decode()
     except UnicodeDecodeError:
@@ -232,25 +245,94 @@ def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:
     lines = tail[:-1].split("\n")
     if len(lines) > SIGNATURES_LIMIT:
         raise Refused(f"expected at most {SIGNATURES_LIMIT} signatures in a note, found {len(lines)}")
-    signers = [name for line in lines for name in check_signature(line, text, keys)]
     found = CHECKPOINT.fullmatch(text)
     if found is None or int(found[2]) >= 2**53:
         raise Refused("expected a note over origin, size and root, found another text")
-    return Checkpoint(found[1], int(found[2]), unbase64(found[3]), signers)
+    checkpoint = Checkpoint(found[1], int(found[2]), unbase64(found[3]), text, lines)
+    checkpoint.check(keys)
+    return checkpoint
 
 
-def check_signature(line: str, text: str, keys: Keys) -> list[str]:
-    """The name of the key that made a signature line, if it is one the auditor gave."""
+def check_signature(line: str, text: str, keys: Keys) -> KeyName | None:
+    """Name and id of the key that made a signature line; None if it is none of these keys."""
     name, _, encoded = line[2:].partition(" ")
     data = unbase64(encoded)
     if line[:2] != "\u2014 " or not is_key_name(name) or len(data) < 5:
         raise Refused("expected signature lines of a dash, a key name and base64, found another line")
     key = keys.get((name, data[:4]))
     if key is None:
-        return []
+        return None
     if not ed25519_holds(key, data[4:], text.encode()):
-        raise Refused("expected a valid signature by a key you gave, found one that fails")
-    return [name]
+        raise Refused("expected a valid signature by a known key, found one that fails")
+    return name, data[:4]
+
+
+class Trust:
+    """Which keys count: those the auditor gave, and those that the log leads to from them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = dict(keys)
+        self.successors: dict[Key, deque[tuple[int, Key, str]]] = {}
+        self.predecessors: dict[Key, deque[tuple[int, Key]]] = {}
+        self.last_size: dict[Key, int] = {}  # of keys that were replaced: the largest size they count for
+        self.led_to: list[str] = []
+
+    def add(self, index: int, facts: bytes, origin: str) -> None:
+        """Take note of a `key.added` entry. One that names other than two keys of this log passes no trust."""
+        said = canonical_json(facts)
+        try:
+            new, old = read_key(said["key"]), read_key(said["replaces"])
+        except (Unusable, TypeError, KeyError, AttributeError):
+            return
+        if new[0][0] == old[0][0] == origin and new != old:
+            self.successors.setdefault(old, deque()).append((index, new, said["key"]))
+            self.predecessors.setdefault(new, deque()).append((index, old))
+
+    def follow(self, agreed: list[Checkpoint]) -> None:
+        """Pass trust from key to key through checkpoints that the log agrees with, and see which of them count."""
+        by_size: dict[int, list[Checkpoint]] = {}
+        for one in agreed:
+            by_size.setdefault(one.size, []).append(one)
+        for size, notes in sorted(by_size.items()):
+            waiting = [*self.counting(notes)]
+            while waiting:
+                if self.learn(waiting.pop(), size):
+                    waiting += self.counting(notes)
+            signers = self.counting(notes)
+            for one in notes:
+                one.counts = bool(self.counting([one]))
+            for key in signers:
+                self.retire_before(key, size)
+
+    def counting(self, notes: list[Checkpoint]) -> set[Key]:
+        """The keys that count for any of these notes, and signed it in the name of its log."""
+        found = set()
+        for one in notes:
+            one.check(self.keys)
+            signers = {(name, self.keys[name]) for name in one.signers if name[0] == one.origin}
+            found |= {key for key in signers if one.size <= self.last_size.get(key, one.size)}
+        return found
+
+    def learn(self, key: Key, size: int) -> bool:
+        """Trust what comes after a key that signed so much; whether it was unknown."""
+        before, waiting = len(self.keys), self.successors.get(key, deque())
+        while waiting and waiting[0][0] < size:
+            _, (name, public), text = waiting.popleft()
+            if name not in self.keys:
+                self.keys[name] = public
+                self.led_to.append(text)
+        return len(self.keys) > before
+
+    def retire_before(self, key: Key, size: int) -> None:
+        """Let what came before a key that signed count for nothing larger; and what came before that."""
+        found = [key]
+        while found:
+            waiting = self.predecessors.get(found.pop(), deque())
+            while waiting and waiting[0][0] < size:
+                _, old = waiting.popleft()
+                if old != key:
+                    self.last_size.setdefault(old, size)
+                found.append(old)
 
 
 # ---- Merkle tree: RFC 9162, section 2.1.1 -----------------------------------------------------------------------------
@@ -318,6 +400,7 @@ class Log:
         self.link = self.genesis()
         self.size = self.withheld = self.first_time = self.time = 0
         self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
+        self.keys_added: list[tuple[int, bytes]] = []
         self.tree = Tree()
 
     def genesis(self) -> bytes:
@@ -340,6 +423,8 @@ class Log:
         self.check_parts(kind, committed, parts)
         if kind == b"part.erased":
             self.record_erasure(parts)
+        elif kind == b"key.added":
+            self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
         tip = sha256(b"\0" + leaf).digest()
         self.link = base64(tip)
         self.size += 1
@@ -516,17 +601,14 @@ def show_time(millis: int) -> str:
 
 
 def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
-    """A checkpoint that the auditor kept: signed by the log itself, under a key that the auditor gave."""
+    """A checkpoint that the auditor kept."""
     try:
         with open(path, "rb") as file:
-            found = read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
+            return read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
     except OSError as error:
         raise Unusable(f"--checkpoint {number}: expected a readable file, found: {error.strerror}") from None
     except (Refused, ValueError) as problem:
         raise Unusable(f"--checkpoint {number}: {problem}") from None
-    if found.origin not in found.signers:
-        raise Unusable(f"--checkpoint {number}: expected a signature by its origin under a --key, found none")
-    return found
 
 
 def read_log(export: Export, origin: str | None, sizes: list[int]) -> tuple[Log, dict[int, bytes]]:
@@ -571,15 +653,24 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         problem = compare(one, origin, log.size, roots)
         if problem:
             raise Refused(f"`checkpoints/{one.size}` contradicts the log: {problem}")
+    trust = Trust(keys)
+    for index, facts in log.keys_added:
+        trust.add(index, facts, origin)
+    shipped = [*earlier, *([] if own is None else [own])]
+    trust.follow(shipped + [one for one in kept if compare(one, origin, log.size, roots) is None])
     for number, one in enumerate(kept, 1):
         problem = compare(one, origin, log.size, roots)
+        if not (trust.counting([one]) if problem else one.counts):
+            raise Unusable(
+                f"--checkpoint {number}: expected a signature by a --key, or one the log leads to, found none that counts"
+            )
         if problem:
             raise Diverges(f"--checkpoint {number} contradicts the log: {problem}")
     if asked.key and own is None:
         raise Refused("expected an export signed under a --key, found an unsigned one (its content is consistent)")
-    if asked.key and own is not None and origin not in own.signers:
+    if asked.key and own is not None and not own.counts:
         raise Refused(
-            "expected an export signed by its origin under a --key, found only other keys (its content is consistent)"
+            "expected an export signed under a --key or one the log leads to, found only other keys (its content is consistent)"
         )
     if asked.newest_after is not None and (not log.size or log.time <= asked.newest_after):
         raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
@@ -598,16 +689,17 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         "last_time": show_time(log.time) if log.size else None,
         "erased": len(log.gone),
         "withheld": log.withheld,
-        "checked": checked(log.size, earlier, kept, level),
+        "checked": checked(log.size, earlier, kept, level, trust.led_to),
         "not_checked": not_checked(log, own, earlier, level, pinned),
     }
 
 
-def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str) -> list[str]:
+def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str, led_to: list[str]) -> list[str]:
     """What was compared, in words."""
     found = [f"content: all {size} entries, their order, links, times, parts and erasures"]
     if level != "content":
-        found.append("signature: `checkpoint` names this size and root, signed by the log's origin under a key you gave")
+        found.append("signature: `checkpoint` names this size and root, signed under a key you gave or that the log leads to")
+    found += [f"keys: signed with a key that counted, the log says that the next one is {key}" for key in led_to]
     if earlier:
         found.append(f"checkpoints/: {len(earlier)} earlier checkpoints of the export are beginnings of the log")
     if level == "history":
@@ -618,14 +710,14 @@ def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level:
 def not_checked(log: Log, own: Checkpoint | None, earlier: list[Checkpoint], level: str, pinned: int) -> list[str]:
     """What this run does not show, in words."""
     found = []
-    unsigned = sum(one.origin not in one.signers for one in earlier)
+    unsigned = sum(not one.counts for one in earlier)
     if log.withheld:
         found.append(f"content: {log.withheld} parts are withheld, so this is a part of the log and not the whole")
     if level == "content":
         reason = "the export is UNSIGNED" if own is None else "you gave no --key"
         found.append(f"signature: {reason}, so anyone may have written it")
     elif unsigned:
-        found.append(f"signature: {unsigned} earlier checkpoints of the export carry none under a key you gave")
+        found.append(f"signature: {unsigned} earlier checkpoints of the export carry none by a key that counts")
     if level != "history":
         found.append("history: you gave no --checkpoint, so the log may have been rewritten or cut by whoever can sign it")
     elif pinned < log.size:

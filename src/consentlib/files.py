@@ -1,4 +1,4 @@
-"""Files that survive a crash: written all at once, and changed by one process at a time."""
+"""Files that are there as a whole or not at all, and locks among processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Durably and all at once: a new file of mode 0600, flushed, in the place of the old; then the folder."""
+def write_durably(path: Path, data: bytes) -> None:
+    """Durably and all at once, for its owner alone: a new file, flushed, in the place of the old; then the folder."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -18,7 +18,11 @@ def replace_file(path: Path, data: bytes) -> None:
     finally:
         os.close(descriptor)
     os.replace(aside, path)
-    sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -27,21 +31,12 @@ def write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder, so that a file made or renamed in it is found after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the operating system lets go of it when the holder dies."""
+def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[None]:
+    """Hold a lock among processes, on a file made for it or, opened for reading, a folder. Who dies lets go of it."""
     import fcntl
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:

@@ -16,7 +16,8 @@ from attrs import evolve
 
 from consentlib.addresses import stop_key
 from consentlib.asking import Asked, Asking, Clock, Mode
-from consentlib.audit.export import write_export
+from consentlib.audit.disclosure import record_disclosure, write_disclosure
+from consentlib.audit.export import record_export, write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
@@ -36,16 +37,14 @@ from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
 from consentlib.keys import Keys, key_path
 from consentlib.log import Report, check_origin
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
 from consentlib.privacy import Erasure, erase
 from consentlib.reader import Limit, read_scope
-from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.recorder import Recorded, Recorder, each, prepare
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
-from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, create_store, open_store
 from consentlib.store.protocol import Changes, NewEntry
 
@@ -174,12 +173,12 @@ class Ledger:
 
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which."""
-        prepared = list(_each(lambda event: prepare(event, self._keys), events))
+        prepared = list(each(lambda event: prepare(event, self._keys), events))
         recorded: list[Recorded] = []
         if prepared:
             with self._appending() as recorder:
                 recorder.expect(prepared)
-                recorded += _each(recorder.record, prepared)
+                recorded += each(recorder.record, prepared)
         return recorded
 
     def withdraw(
@@ -311,10 +310,26 @@ class Ledger:
         except StoreUnavailableError:
             return evolve(erased, pending=True)
 
-    def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
-        """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries."""
         with self._doubting():
+            with self._appending() as recorder:
+                record_export(recorder, by=by, reason=reason)
             return write_export(self._store, self._notary, Path(path), progress=progress)
+
+    def disclose(self, address: str, path: str | os.PathLike[str], *, by: str | None = None, reason: str | None = None) -> int:
+        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`)."""
+        with self._doubting():
+            with self._appending() as recorder:
+                ids = record_disclosure(recorder, self._asking.named(address).key, by=by, reason=reason)
+            return write_disclosure(self._store, self._notary, ids, Path(path))
 
     def verify(
         self,
@@ -332,13 +347,13 @@ class Ledger:
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
         there is a checkpoint to compare with.
         """
-        held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        held = [self._notary.opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
         with self._doubting():
             last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
             with self._store.read() as view:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
-                shipped = [] if own is None else [self._opened(own)]
+                shipped = [] if own is None else [self._notary.opened(own)]
                 report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, progress=progress)
                 self._notary.examine(view, last)
                 if read_models:
@@ -418,9 +433,6 @@ class Ledger:
             return False
         return found is not None and found.leaf == entries[-1].leaf
 
-    def _opened(self, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, [self._notary.verifier], verify_signature)
-
     def _examine(self) -> None:
         """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
         try:
@@ -483,17 +495,3 @@ def _refuse_existing(url: str, path: Path | None) -> None:
             raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
     else:
         raise LedgerExistsError("expected no ledger at this URL, found one")
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `act` makes of each; an error says at which."""
-    for position, item in enumerate(items):
-        try:
-            yield act(item)
-        except ConsentlibError as error:
-            error.position = position
-            raise

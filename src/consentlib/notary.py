@@ -49,12 +49,16 @@ class Notary:
         """The newest checkpoint. Raises `StoreUnavailableError`, or `VerificationError` for one that is not this log's."""
         return newest(self.checkpoints, self._signer)[1]
 
+    def opened(self, note: bytes) -> Checkpoint:
+        """A checkpoint of this log. Raises `VerificationError` or `FormatError` for any other note."""
+        return open_checkpoint(note, [self.verifier], verify)
+
     def earlier(self, size: int) -> list[Checkpoint]:
         """What was ever signed below a size, smallest first; a file among them that is none is logged and left out."""
         found = {}
         for note in self.checkpoints.history():
             try:
-                one = open_checkpoint(note, [self.verifier], verify)
+                one = self.opened(note)
             except (VerificationError, FormatError) as error:
                 _log.error("an earlier checkpoint can't be used: %s", error)
             else:
@@ -126,7 +130,7 @@ class Notary:
         note, last = newest(self.checkpoints, self._signer)
         if note is None or last is None or last.size <= index:
             note = self.sign()
-            last = open_checkpoint(note, [self.verifier], verify)
+            last = self.opened(note)
         with self._store.read() as view:
             check_extends(view, last, self._origin)
             entry = view.entry(index)

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from consentlib.addresses import address_key
-from consentlib.errors import InputError
+from consentlib.fields import read_words
 from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.keys import Keys
 from consentlib.log import NEVER_ERASED, Entry
@@ -73,15 +73,14 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
     them; a later `erase` takes what has run out since. One row an address remains under the suppression key: that it was
     erased, when, and the stops in force. Raises `InputError` for a missing reason.
     """
-    for name, value in (("reason", reason), ("by", by)):
-        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
+    words = {"reason": read_words(reason, "reason"), "by": read_words(by, "by")}
     view, changes = recorder.view, recorder.changes
     lives = view.lives_by_id(linked(view, view.lives(address_key(keys.address, normal))))
     ids = {life.id for life in lives}
     parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
     entries = [entry for index in _indices(recorder, ids) if (entry := view.entry(index)) is not None]
-    held = [one for entry in entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
+    shown = [one for entry in entries if (one := known(entry)) is not None]
+    held = [one for one in shown if one.kind not in NEVER_ERASED]
     kept = _kept(held, ids, recorder.time, parameters)
     going = [one for one in held if one.index not in kept]
     parts = [(entry.index, "person") for entry in entries if isinstance(entry.parts.get("person"), tuple)]
@@ -90,11 +89,11 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
         return Erasure(None, 0, len(kept))
 
     _suppress(recorder, keys, lives, normal, recorder.time + parameters.suppression_review_days * _DAY)
-    staying = [one for one in held if one.index in kept]
-    retained = sorted({id for one in staying for id in about(one.facts)} & ids)
+    retained = sorted({id for one in held if one.index in kept for id in about(one.facts)} & ids)
+    staying = [one for one in shown if one.index in kept or one.kind in NEVER_ERASED]
     _shrink(recorder, lives, staying, retained)
     named = {"addresses": retained} if retained else {}
-    said = {"occurred_at": recorder.time, "reason": reason, "by": by, **named}
+    said = {"occurred_at": recorder.time, **words, **named}
     indices = [
         recorder.append("part.erased", {**said, "parts": [list(part) for part in parts[start : start + _MOST_PARTS]]})
         for start in range(0, len(parts), _MOST_PARTS)
@@ -130,6 +129,7 @@ def _kept(facts: list[Known], ids: set[str], now: int, parameters: Parameters) -
         kept |= {one.index for one in proof}
     staying = {id for one in facts if one.index in kept for id in about(one.facts)}
     kept |= {one.index for one in facts if one.kind in _LINKS and staying.issuperset(about(one.facts))}
+    kept |= {one.index for one in facts if one.kind == "export.made" and now < one.time + parameters.proof_days * _DAY}
     # A correction stays as long as what it corrects, or the error would come back.
     kept |= {one.index for one in facts if one.kind == "entry.corrected" and one.facts["corrects"] in kept}
     return kept

@@ -346,7 +346,7 @@ def test_stops_reach_what_the_policy_lets_them_reach(tmp_path: Path) -> None:
         policy = json.loads(archive.read("policy/0.json"))
     marketing = {name: use["marketing"] for name, use in policy["uses"].items()}
     with Traces() as traces:
-        facts = lines[-1][2]
+        facts = lines[-2][2]
         traces.stop("objection.raised", [facts["address"]], facts, 2, 2)
         reached = {use: traces.send(facts["address"], use, "email", POLICY, 3) is not None for use in POLICY.uses}
     assert reached == marketing

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import json
 import tempfile
-import zipfile
 from binascii import a2b_base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from disclosures import ANN, BAD, BO, hide_part, members, pack, signed_for, two_people, withhold_part
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,26 +24,18 @@ from consentlib.errors import ConsentlibError, FormatError, InputError, LedgerEr
 from consentlib.events import AddressChanged, ConsentGiven, IdentityLinked, IdentityReleased, OrderPlaced
 from consentlib.log import WITHHELD, Entry, parse_leaf, parse_line
 from consentlib.log.consistency import Consistency
+from consentlib.log.leaf import base64
+from consentlib.log.note import Verifier
 from consentlib.testing import FaultyStore
 from forger import held, key
 from shop import LETTER, POLICY, SEEN, Shop
 
-ANN, BO = "anna@example.dk", "bo@example.dk"
-PHONE = "+4512345678"
-
-
-def members(path: Path) -> dict[str, bytes]:
-    """The files of a zip."""
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def pack(path: Path, files: dict[str, bytes]) -> Path:
-    """A zip of files."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+SCRIPT = Path(verify_disclosure.__code__.co_filename).with_name("standalone") / "verify.py"
+spec = importlib.util.spec_from_file_location("standalone_verify", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+standalone = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(standalone)
 
 
 def lines(path: Path) -> list[Entry]:
@@ -69,18 +65,11 @@ def plain(path: Path) -> bytes:
 @pytest.fixture
 def busy(shop: Shop) -> Shop:
     """Two people, with entries about each, about both, and about neither."""
-    shop.sign_up(ANN, addresses=(PHONE,))
-    shop.sign_up(BO)
-    shop.ledger.checkpoint()
-    shop.clock.tick(60)
-    list(shop.ledger.permits([ANN, BO], use="marketing_newsletter", message=LETTER))
-    shop.ledger.record(OrderPlaced(ANN, order="1001", product_category="toys"))
-    shop.ledger.withdraw(BO)
-    return shop
+    return two_people(shop)
 
 
 def test_what_is_in_it(busy: Shop, tmp_path: Path) -> None:
-    """The person's entries and the record of the disclosure, each a receipt by itself, under the policy they were decided by."""
+    """The person's entries and the record of the disclosure, each a receipt by itself, with the policy that held then."""
     count = busy.ledger.disclose(ANN, tmp_path / "anna.zip", by="dpo", reason="art15")
     history = busy.ledger.history(ANN)
     files, entries = members(tmp_path / "anna.zip"), lines(tmp_path / "anna.zip")
@@ -334,27 +323,97 @@ def test_any_history(acts: list[tuple[str, int, int]], who: int) -> None:
                 grown.verify(earlier.root, held(shop, members(path)["checkpoint"]))
 
 
+def library(path: Path, *keys: Verifier) -> bool:
+    """Whether the library says that a disclosure holds."""
+    try:
+        return verify_disclosure(path, verifiers=keys).partial
+    except (VerificationError, FormatError):
+        return False
+
+
+def script(path: Path, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of the one-file verifier."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = standalone.main([str(path), "--json", *map(str, arguments)])
+    return code, json.loads(out.getvalue())
+
+
 def test_any_byte(busy: Shop, tmp_path: Path) -> None:
-    """Any byte changed, gone or added in what is signed for, one after another, and it does not verify any more."""
+    """A byte changed, gone or added in what is signed for, and neither verifier says that it holds; else both do."""
+    busy.ledger.erase(ANN, reason="art17", by="dpo")
     busy.ledger.disclose(ANN, tmp_path / "anna.zip")
-    files = members(tmp_path / "anna.zip")
-    files = {name: data for name, data in files.items() if not name.startswith(("consistency/", "verify", "README"))}
-    pack(tmp_path / "same.zip", files)
-    assert verify_disclosure(tmp_path / "same.zip", verifiers=[key(busy)]).level == "signature"
+    files = signed_for(tmp_path / "anna.zip")
+    same = pack(tmp_path / "same.zip", files)
+    assert library(same, key(busy))
+    assert script(same, "--key", busy.ledger.verifier)[0] == 10
     tried = 0
     for name, data in files.items():
-        step = max(1, len(data) // 60)
-        for at in range(0, len(data), step):
-            for new in (
-                data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
-                data[:at] + data[at + 1 :],
-                data[:at] + b"A" + data[at:],
-            ):
-                if new != data and not (name == "checkpoint" and at == 0 and new == data):
-                    tried += 1
-                    with pytest.raises((VerificationError, FormatError)):
-                        verify_disclosure(pack(tmp_path / "bad.zip", {**files, name: new}), verifiers=[key(busy)])
-    assert tried > 1000
+        for at in range(0, len(data), max(1, len(data) // 25)):
+            changed = bytes([data[at] ^ 1]) + data[at + 1 :], data[at + 1 :], b"A" + data[at:]
+            for new in {data[:at] + one for one in changed} - {data}:
+                tried += 1
+                bad = pack(tmp_path / "bad.zip", {**files, name: new})
+                assert not library(bad, key(busy)), (name, at)
+                assert script(bad, "--key", busy.ledger.verifier)[0] == 40, (name, at)
+    assert tried > 500
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_put_together_otherwise(busy: Shop, tmp_path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    """Left out, added, exchanged, turned or said otherwise: both verifiers refuse, with the key and without."""
+    busy.ledger.disclose(ANN, tmp_path / "anna.zip")
+    files = members(tmp_path / "anna.zip")
+    change(files)
+    bad = pack(tmp_path / "bad.zip", files)
+    for keys in ([], [key(busy)]):
+        assert not library(bad, *keys)
+        assert script(bad, *[word for one in keys for word in ("--key", str(one))])[0] == 40
+
+
+@pytest.mark.parametrize("change", [hide_part, withhold_part])
+def test_what_is_hidden_is_counted(busy: Shop, tmp_path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    """A part that whoever hands the file over calls erased or withholds: both say that it was not checked."""
+    busy.ledger.disclose(ANN, tmp_path / "anna.zip")
+    files = members(tmp_path / "anna.zip")
+    change(files)
+    bad = pack(tmp_path / "bad.zip", files)
+    report, (code, found) = verify_disclosure(bad, verifiers=[key(busy)]), script(bad, "--key", busy.ledger.verifier)
+    assert (report.erased + report.withheld, found["erased"] + found["withheld"], code) == (2, 2, 10)
+    words = "1 parts are said to be erased" if change is hide_part else "2 parts are withheld"
+    assert any(words in line for line in report.not_checked)
+    assert any(words in line for line in found["not_checked"])
+
+
+def test_script_agrees(busy: Shop, tmp_path: Path) -> None:
+    """The one-file verifier gives the level, the numbers, the gaps and the exit codes that the library gives."""
+    kept = tmp_path / "kept"
+    kept.write_bytes(busy.ledger.checkpoint())
+    busy.ledger.disclose(ANN, path := tmp_path / "anna.zip")
+    told = ["--key", busy.ledger.verifier, "--origin", busy.ledger.origin]
+    for level, arguments, checkpoints in (
+        ("content", [], []),
+        ("signature", told, []),
+        ("history", [*told, "--checkpoint", kept], [held(busy, kept.read_bytes())]),
+    ):
+        code, found = script(path, *arguments)
+        report = verify_disclosure(path, verifiers=[key(busy)] if arguments else [], checkpoints=checkpoints)
+        assert (code, found["level"], found["partial"], report.level) == (10, level, True, level)
+        assert (found["entries"], found["shown"], found["withheld"]) == (report.size, report.shown, report.withheld)
+        assert found["root"] == base64(report.root).decode()
+        gaps = [[line.partition(":")[0] for line in one] for one in (found["not_checked"], report.not_checked)]
+        assert gaps[0] == gaps[1]
+    other = Shop("memory:", keys=busy.ledger._keys)
+    while other.ledger.verify().size < 5:
+        other.ledger.withdraw(BO)
+    for size in (5, busy.ledger.verify().size):
+        while other.ledger.verify().size < size:
+            other.ledger.withdraw(BO, limited=True)
+        kept.write_bytes(other.ledger.checkpoint())
+        assert script(path, *told, "--checkpoint", kept)[0] == 30
+    assert script(path, "--key", Shop().ledger.verifier)[0] == 40
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        standalone.main([str(path), *told])
+    assert out.getvalue().startswith(f"VERIFIED IN PART to level `signature`: log `{busy.ledger.origin}`, 6 of 11 entries\n")
 
 
 def test_signed_by_another(busy: Shop, tmp_path: Path) -> None:

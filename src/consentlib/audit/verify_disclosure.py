@@ -120,8 +120,8 @@ class _Shown:
 
     def see(self, entry: Entry) -> None:
         """Check the entry of the next line: its proof, its parts, and that it comes after the one before it."""
-        proven, leaf = self._prove(entry.index)
-        if format_line(proven) != format_line(entry):
+        proof, _, leaf = self._prove(entry.index)
+        if proof.extra != format_line(entry):
             raise _wrong("expected the line that its proof holds, found another", "content", entry, leaf)
         if entry.index <= self._last or (self.last_time is not None and leaf.t < self.last_time):
             raise _wrong("expected entries in the order of the log, found another order", "chain", entry, leaf)
@@ -153,8 +153,8 @@ class _Shown:
             problem = "expected an entry that says that this disclosure was made, found none"
             raise VerificationError(problem, level="content")
 
-    def _prove(self, index: int) -> tuple[Entry, Leaf]:
-        """The entry that a proof of the file shows, proven to be in the log."""
+    def _prove(self, index: int) -> tuple[Proof, Entry, Leaf]:
+        """The proof of an index, and the entry that it shows to be in the log."""
         name = f"proofs/{index}.tlog-proof"
         proof = Proof.parse(read_member(self._archive, name, _LONGEST_PROOF))
         entry, leaf = read_entry(proof)
@@ -163,12 +163,13 @@ class _Shown:
         proof.verify_under(self._signed, entry.leaf)
         check_parts(entry, leaf)
         self._proven.add(name)
-        return entry, leaf
+        return proof, entry, leaf
 
     def _policy(self, name: str) -> None:
-        entry, leaf = self._prove(int(name.removeprefix("policy/").removesuffix(".json")))
+        _, entry, leaf = self._prove(int(name.removeprefix("policy/").removesuffix(".json")))
         part = entry.parts.get("policy")
-        shown = isinstance(part, tuple) and part[1] == read_member(self._archive, name, _LONGEST_PROOF)
+        whole = all(isinstance(one, tuple) for one in entry.parts.values())
+        shown = whole and isinstance(part, tuple) and part[1] == read_member(self._archive, name, _LONGEST_PROOF)
         if leaf.kind != "policy.published" or not shown:
             raise _wrong("expected the policy that its proof holds, found another", "content", entry, leaf)
 

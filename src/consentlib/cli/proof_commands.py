@@ -196,8 +196,8 @@ def verify(
     """Verify a ledger, an export or a disclosure, up to the level that --key and --checkpoint allow.
 
     Exit 0 verified at level history; 10 verified, but in part or not against a checkpoint of your own; 30 diverges from a
-    checkpoint; 40 invalid. A ledger that fails is marked, and allows nothing until it verifies again. Without its keys the database is
-    verified all the same, and not marked.
+    checkpoint; 40 invalid. A ledger that fails is marked, and allows nothing until it verifies again. Without its keys the
+    database is verified all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
     notes = [output.read_bytes(file) for file in files]

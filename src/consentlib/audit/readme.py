@@ -119,7 +119,7 @@ verify.html        the check, for a browser alone
 _LEVELS: Final = """\
 WHAT IT SAYS
 
-content    what is shown is what was written into this log, and nothing was quietly taken away from it
+content    {content}
 signature  and the holder of the key says: this is the log
 history    and what your checkpoint covers was not changed since
 
@@ -144,12 +144,13 @@ def export_readme(verifier: Verifier, size: int, tip: bytes, root: bytes, *, sig
         tip=tip.hex(),
         root=root.hex(),
         signed=_SIGNED.format(verifier=verifier) if signed else _UNSIGNED,
-        levels=_LEVELS,
+        levels=_LEVELS.format(content="everything follows on what came before, and nothing was quietly edited or taken away"),
         format=_FORMAT,
     )
 
 
 def disclosure_readme(signed: Checkpoint, verifier: Verifier, shown: int) -> str:
     """That of the entries about one person."""
+    content = "each entry shown is one of the log's, and what it shows was not edited"
     facts = {"origin": signed.origin, "size": signed.size, "shown": shown, "verifier": verifier}
-    return _DISCLOSURE.format(**facts, levels=_LEVELS, format=_FORMAT)
+    return _DISCLOSURE.format(**facts, levels=_LEVELS.format(content=content), format=_FORMAT)

@@ -296,6 +296,7 @@ def report_json(report: Report) -> dict[str, Any]:
     found = asdict(report)
     found["entries_by_kind"] = dict(report.entries_by_kind)
     found["not_checked"] = list(report.not_checked)
+    found["partial"] = report.partial
     for name in ("root", "tip"):
         found[name] = found[name] and found[name].hex()
     for name in ("first_time", "last_time"):

@@ -214,6 +214,17 @@ def test_marked(busy: Shop, tmp_path: Path) -> None:
     assert list(tmp_path.glob("x*")) == []
 
 
+def test_edited(tmp_path: Path) -> None:
+    """What does not verify is not handed over: the ledger is marked, and the file is not there."""
+    shop = two_people(Shop(f"sqlite:///{tmp_path}/shop.db"))
+    shop.steal("UPDATE consentlib_parts SET data = replace(data, 'footer', 'header') WHERE idx = 1 AND name = 'facts'")
+    with pytest.raises(VerificationError, match="expected the part `facts` to open its commitment"):
+        shop.ledger.disclose(ANN, tmp_path / "x.zip")
+    assert list(tmp_path.glob("x*")) == []
+    assert shop.newsletter(ANN).reason == "ledger_unverified"
+    shop.ledger.close()
+
+
 def test_half_written(busy: Shop, tmp_path: Path) -> None:
     """Where the file can't be written nothing takes its place, and the entry stays: none is made without being on record."""
     with pytest.raises(StoreUnavailableError):

@@ -28,7 +28,7 @@ from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.cli import main
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.events import KINDS, ConsentGiven, ContactImported, Evidence, InquiryReceived, ObjectionRaised, OrderPlaced
-from consentlib.log import format_line, genesis, leaf_hash
+from consentlib.log import format_line, genesis, leaf_hash, parse_line
 from consentlib.log.note import Verifier
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -351,6 +351,20 @@ def test_stops_reach_what_the_policy_lets_them_reach(tmp_path: Path) -> None:
         reached = {use: traces.send(facts["address"], use, "email", POLICY, 3) is not None for use in POLICY.uses}
     assert reached == marketing
     assert {True, False} == set(reached.values())
+
+
+def test_exports_are_listed(shop: Shop, tmp_path: Path) -> None:
+    """Each export and disclosure on record, with date, scope and role; of whom, the report does not say."""
+    shop.sign_up("eve@secret.example")
+    shop.ledger.disclose("eve@secret.example", tmp_path / "eve.zip", by="dpo")
+    shop.clock.tick(days=1)
+    shop.ledger.export(tmp_path / "log.zip", by="auditor +4512345678")
+    page = report(tmp_path / "log.zip")
+    assert ["3", "2026-03-02 10:00:00", "one person's entries", "dpo"] in page.rows
+    assert ["4", "2026-03-03 10:00:00", "the whole log", "auditor …"] in page.rows
+    with zipfile.ZipFile(tmp_path / "eve.zip") as archive:
+        facts = json.loads(parse_line(archive.read("disclosure.ndjson").splitlines()[-1]).parts["facts"][1])
+    assert facts["address"][:9] not in page.text
 
 
 def test_strange_facts_are_counted_not_believed(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from typing import Final
 
 from consentlib.audit.export import add_verifiers, made, replacing
 from consentlib.audit.readme import disclosure_readme
-from consentlib.errors import InputError, LedgerError, StoreUnavailableError
+from consentlib.audit.receipt import check_parts
+from consentlib.errors import InputError, LedgerError, StoreUnavailableError, VerificationError
 from consentlib.events import NOBODY
 from consentlib.fold import about
-from consentlib.log import WITHHELD, Entry, format_line, leaf_hash
+from consentlib.log import WITHHELD, Entry, format_line, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.consistency import Consistency
 from consentlib.log.merkle import consistency_proof, inclusion_proof, verify_inclusion
@@ -61,7 +62,7 @@ def write_disclosure(store: Store, notary: Notary, ids: Sequence[str], path: Pat
     """Write the entries about these address ids to a new zip at `path`; gives their number. Memory holds one at a time.
 
     All of it is of one moment, under a checkpoint of exactly that. A half-written file never takes its place. Raises as
-    `write_export`, and `LedgerError` where the log turned out not to verify meanwhile.
+    `write_export`, `LedgerError` where the log turned out not to verify meanwhile, `VerificationError` where an entry does not.
     """
     with replacing(path) as aside:
         for _ in range(_ATTEMPTS):
@@ -108,7 +109,13 @@ def _write(view: View, notary: Notary, signed: Checkpoint, ids: Sequence[str], p
 
 
 def _entries(view: View, indices: Sequence[int]) -> Iterator[Entry]:
-    return (entry for index in indices if (entry := view.entry(index)) is not None)
+    """The entries at these indices. Raises `VerificationError` where one is gone or is not what it committed to."""
+    for index in indices:
+        entry = view.entry(index)
+        if entry is None:
+            raise VerificationError(f"expected entry `{index}`, as signed, found none", level="content", index=index)
+        check_parts(entry, parse_leaf(entry.leaf))
+        yield entry
 
 
 def _proof(view: View, signed: Checkpoint, entry: Entry) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disclosures import ANN, BAD, BO, hide_part, members, pack, signed_for, two_people, withhold_part
+from disclosures import ANN, BAD, BO, change_line, first_line, hide_part, members, pack, signed_for, two_people, withhold_part
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -301,10 +301,23 @@ def others(shop: Shop, address: str) -> set[bytes]:
     return ids | named
 
 
-@settings(max_examples=60, deadline=None)
-@given(acts=st.lists(ACTS, max_size=12), who=WHO)
+@settings(max_examples=15, deadline=None)
+@given(acts=st.lists(ACTS, max_size=10), who=WHO)
 def test_any_history(acts: list[tuple[str, int, int]], who: int) -> None:
     """Of whatever happened: exactly the entries that `history` gives, each proven, and no id or address of anybody else's."""
+    check(acts, who)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None)
+@given(acts=st.lists(ACTS, max_size=20), who=WHO)
+def test_any_long_history(acts: list[tuple[str, int, int]], who: int) -> None:
+    """The same of more and longer ones."""
+    check(acts, who)
+
+
+def check(acts: list[tuple[str, int, int]], who: int) -> None:
+    """Let it happen, disclose one person's entries, and look at what is there and what is not."""
     shop = Shop()
     for what, one, other in acts:
         act(shop, what, PEOPLE[one], PEOPLE[other])
@@ -349,7 +362,8 @@ def script(path: Path, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
     return code, json.loads(out.getvalue())
 
 
-def test_any_byte(busy: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_any_byte(busy: Shop, tmp_path: Path, places: int) -> None:
     """A byte changed, gone or added in what is signed for, and neither verifier says that it holds; else both do."""
     busy.ledger.erase(ANN, reason="art17", by="dpo")
     busy.ledger.disclose(ANN, tmp_path / "anna.zip")
@@ -359,14 +373,14 @@ def test_any_byte(busy: Shop, tmp_path: Path) -> None:
     assert script(same, "--key", busy.ledger.verifier)[0] == 10
     tried = 0
     for name, data in files.items():
-        for at in range(0, len(data), max(1, len(data) // 25)):
+        for at in range(0, len(data), max(1, len(data) // places)):
             changed = bytes([data[at] ^ 1]) + data[at + 1 :], data[at + 1 :], b"A" + data[at:]
             for new in {data[:at] + one for one in changed} - {data}:
                 tried += 1
                 bad = pack(tmp_path / "bad.zip", {**files, name: new})
                 assert not library(bad, key(busy)), (name, at)
                 assert script(bad, "--key", busy.ledger.verifier)[0] == 40, (name, at)
-    assert tried > 500
+    assert tried > 30 * places
 
 
 @pytest.mark.parametrize("change", BAD)
@@ -379,6 +393,48 @@ def test_put_together_otherwise(busy: Shop, tmp_path: Path, change: Callable[[di
     for keys in ([], [key(busy)]):
         assert not library(bad, *keys)
         assert script(bad, *[word for one in keys for word in ("--key", str(one))])[0] == 40
+
+
+def both_refuse(path: Path, words: str) -> None:
+    """Library and one-file verifier refuse it, for the reason meant."""
+    with pytest.raises(VerificationError, match=words):
+        verify_disclosure(path)
+    code, found = script(path)
+    assert code == 40
+    assert words in found["problem"]
+
+
+def test_erased_and_shown(busy: Shop, tmp_path: Path) -> None:
+    """Who kept what was erased since and puts it back beside the record of its erasure is refused."""
+    busy.ledger.disclose(ANN, tmp_path / "before.zip")
+    busy.ledger.erase(ANN, reason="art17", by="dpo")
+    busy.ledger.disclose(ANN, tmp_path / "after.zip")
+    kept = members(tmp_path / "before.zip")["disclosure.ndjson"].splitlines(keepends=True)[0]
+    assert parse_line(kept).parts["person"] is not None
+    files = members(tmp_path / "after.zip")
+    first_line(files, lambda row: row.update(json.loads(kept)))
+    both_refuse(pack(tmp_path / "bad.zip", files), "gone")
+
+
+def test_never_erased(busy: Shop, tmp_path: Path) -> None:
+    """The record of an erasure can't be called erased itself."""
+    busy.ledger.erase(ANN, reason="art17", by="dpo")
+    busy.ledger.disclose(ANN, tmp_path / "anna.zip")
+    files = members(tmp_path / "anna.zip")
+    (index,) = [entry.index for entry in lines(tmp_path / "anna.zip") if parse_leaf(entry.leaf).kind == "part.erased"]
+    change_line(files, index, lambda row: row["parts"].update(facts=None))
+    both_refuse(pack(tmp_path / "bad.zip", files), "can never be erased")
+
+
+def test_no_policy(busy: Shop, tmp_path: Path) -> None:
+    """A part called `policy` in an entry of another kind was never in force."""
+    with busy.ledger._appending() as recorder:
+        index = recorder.append("register.checked", {"occurred_at": recorder.time}, policy=b"{}")
+    busy.ledger.disclose(ANN, tmp_path / "anna.zip")
+    files = {**members(tmp_path / "anna.zip"), f"proofs/{index}.tlog-proof": busy.ledger.receipt(index)}
+    both_refuse(
+        pack(tmp_path / "bad.zip", {**files, f"policy/{index}.json": b"{}"}), "expected the policy that its proof holds"
+    )
 
 
 @pytest.mark.parametrize("change", [hide_part, withhold_part])

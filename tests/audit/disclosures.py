@@ -61,6 +61,13 @@ def swap_proofs(files: dict[str, bytes]) -> None:
     files[one], files[two] = files[two], files[one]
 
 
+def other_path(files: dict[str, bytes]) -> None:
+    """The first hash on the way to the root is another."""
+    rows = files["proofs/1.tlog-proof"].split(b"\n")
+    rows[3] = base64(bytes(32))
+    files["proofs/1.tlog-proof"] = b"\n".join(rows)
+
+
 def drop_line(files: dict[str, bytes]) -> None:
     files["disclosure.ndjson"] = b"".join(files["disclosure.ndjson"].splitlines(keepends=True)[1:])
 
@@ -141,5 +148,16 @@ def withhold_part(files: dict[str, bytes]) -> None:
     first_line(files, lambda row: row["parts"].update(facts="withheld"))
 
 
-BAD = (leave_out, add_proof, swap_proofs, drop_line, turn_lines, double_line, off_record, other_policy, entry_as_policy)
+BAD = (
+    leave_out,
+    add_proof,
+    swap_proofs,
+    other_path,
+    drop_line,
+    turn_lines,
+    double_line,
+    off_record,
+    other_policy,
+    entry_as_policy,
+)
 BAD = (*BAD, no_checkpoint, more, whole_too, drop_part, edit_part, edit_leaf)

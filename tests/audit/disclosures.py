@@ -159,5 +159,10 @@ BAD = (
     off_record,
     other_policy,
     entry_as_policy,
+    no_checkpoint,
+    more,
+    whole_too,
+    drop_part,
+    edit_part,
+    edit_leaf,
 )
-BAD = (*BAD, no_checkpoint, more, whole_too, drop_part, edit_part, edit_leaf)

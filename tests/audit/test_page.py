@@ -788,8 +788,8 @@ def test_broken_disclosures(page: Browser, tmp_path: Path) -> None:
     for name, data in files.items():
         if name == "checkpoint":
             continue  # its signature is not looked at here
-        for at in range(0, len(data), max(1, len(data) // 9)):
+        for at in range(0, len(data), max(1, len(data) // 5)):
             for new in {data[:at] + one for one in (bytes([data[at] ^ 1]) + data[at + 1 :], data[at + 1 :], b"A" + data[at:])}:
                 exports.append(pack(tmp_path / f"{len(exports)}.zip", {**files, name: new}))
-    found = [good for good, *_ in judge(page, exports)]
+    found = [good for start in range(0, len(exports), 20) for good, *_ in judge(page, exports[start : start + 20])]
     assert found == [True] + [False] * (len(exports) - 1)

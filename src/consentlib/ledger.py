@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 from attrs import evolve
 
 from consentlib.asking import Asked, Asking, Clock, Mode
-from consentlib.audit.export import write_export
+from consentlib.audit.disclosure import record_disclosure, write_disclosure
+from consentlib.audit.export import record_export, write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore
@@ -290,10 +291,26 @@ class Ledger:
         """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
         return self._writing.erase(address, reason=reason, by=by)
 
-    def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
-        """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries."""
         with self._writing.doubting():
+            with self._writing.appending() as recorder:
+                record_export(recorder, by=by, reason=reason)
             return write_export(self._store, self._notary, Path(path), progress=progress)
+
+    def disclose(self, address: str, path: str | os.PathLike[str], *, by: str | None = None, reason: str | None = None) -> int:
+        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`)."""
+        with self._writing.doubting():
+            with self._writing.appending() as recorder:
+                ids = record_disclosure(recorder, self._asking.named(address).key, by=by, reason=reason)
+            return write_disclosure(self._store, self._notary, ids, Path(path))
 
     def verify(
         self,

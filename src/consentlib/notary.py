@@ -141,6 +141,10 @@ class Notary:
         if strangers and strangers & {(one.name, one.id) for one in self.trusted(self.keys.verifiers).verifiers}:
             raise _rotated()
 
+    def opened(self, note: bytes) -> Checkpoint:
+        """A checkpoint of this log. Raises `VerificationError` or `FormatError` for any other note."""
+        return open_checkpoint(note, [self.verifier], verify)
+
     def earlier(self, size: int) -> list[Checkpoint]:
         """What was ever signed below a size, smallest first; a file among them that is none is logged and left out."""
         found = {}

@@ -11,7 +11,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
-from consentlib.errors import InputError
+from consentlib.fields import read_words
 from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.journal import Line
 from consentlib.keys import Keys
@@ -72,11 +72,8 @@ class Erasure:
 
 def erasure_line(keys: Keys, normal: str, now: int, *, reason: str, by: str) -> Line:
     """The line of the journal that asks for an erasure. Raises `InputError` for a missing reason."""
-    for name, value in (("reason", reason), ("by", by)):
-        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
     id = os.urandom(16)
-    said = {"type": "part.erased", "reason": reason, "by": by}
+    said = {"type": "part.erased", "reason": read_words(reason, "reason"), "by": read_words(by, "by")}
     stamp = address_key(keys.suppression, normal)
     return Line(id, id, os.urandom(16), now, (address_key(keys.address, normal),), stamp, said)
 
@@ -114,10 +111,12 @@ class _Person:
         self.review_at = recorder.time + parameters.suppression_review_days * _DAY
         indices = sorted({index for id in self.ids for index in view.about(id)})
         self.entries = [entry for index in indices if (entry := view.entry(index)) is not None]
-        held = [one for entry in self.entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
+        shown = [one for entry in self.entries if (one := known(entry)) is not None]
+        held = [one for one in shown if one.kind not in NEVER_ERASED]
         self.kept = _kept(held, self.ids, recorder.time, parameters)
         self.going = [one for one in held if one.index not in self.kept]
-        self.staying = [one for one in held if one.index in self.kept]
+        self.retained = sorted({id for one in held if one.index in self.kept for id in about(one.facts)} & self.ids)
+        self.staying = [one for one in shown if one.index in self.kept or one.kind in NEVER_ERASED]
         named = [(entry.index, "person") for entry in self.entries if isinstance(entry.parts.get("person"), tuple)]
         self.parts = sorted(named + [(one.index, "facts") for one in self.going])
 
@@ -125,17 +124,14 @@ class _Person:
 def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: set[bytes]) -> Erasure:
     changes, ids, parts = recorder.changes, person.ids, person.parts
     _suppress(recorder, keys, person, stamps)
-    retained = sorted({id for one in person.staying for id in about(one.facts)} & ids)
-    _shrink(recorder, person.lives, person.staying, retained)
-    named = {"addresses": retained} if retained else {}
+    _shrink(recorder, person.lives, person.staying, person.retained)
+    named = {"addresses": person.retained} if person.retained else {}
     said = {"occurred_at": recorder.time, "reason": line.said["reason"], "by": line.said["by"], **named}
-    indices = [
-        recorder.append(
-            "part.erased",
-            {**said, "line": line.id.hex(), "parts": [list(part) for part in parts[start : start + _MOST_PARTS]]},
-        )
-        for start in range(0, max(1, len(parts)), _MOST_PARTS)
-    ]
+    batches = [parts[start : start + _MOST_PARTS] for start in range(0, max(1, len(parts)), _MOST_PARTS)]
+    indices: list[int] = []
+    for batch in batches:
+        mark = {} if indices else {"line": line.id.hex()}
+        indices.append(recorder.append("part.erased", {**said, **mark, "parts": [list(part) for part in batch]}))
     changes.events.append(EventRow(line.id, indices[0], line.digest))
     changes.erase_parts += parts
     for one in person.going:
@@ -143,7 +139,7 @@ def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: 
         for name in ("event_id", "line"):
             if name in one.facts:
                 changes.events.append(EventRow(bytes.fromhex(one.facts[name]), one.index, b""))
-    gone = ids.difference(retained)
+    gone = ids.difference(person.retained)
     changes.forget_about += [(id, entry.index) for entry in person.entries for id in _erasures_about(entry) if id in gone]
     return Erasure(indices[0], len(parts), len(person.kept))
 
@@ -165,6 +161,7 @@ def _kept(facts: list[Known], ids: set[str], now: int, parameters: Parameters) -
         kept |= {one.index for one in proof}
     staying = {id for one in facts if one.index in kept for id in about(one.facts)}
     kept |= {one.index for one in facts if one.kind in _LINKS and staying.issuperset(about(one.facts))}
+    kept |= {one.index for one in facts if one.kind == "export.made" and now < one.time + parameters.proof_days * _DAY}
     # A correction stays as long as what it corrects, or the error would come back.
     kept |= {one.index for one in facts if one.kind == "entry.corrected" and one.facts["corrects"] in kept}
     return kept

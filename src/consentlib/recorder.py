@@ -8,15 +8,15 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from attrs import field, frozen
 
 from consentlib.addresses import address_key
 from consentlib.codec import encode_typed
-from consentlib.errors import ClockError, ErasedError, EventConflictError, EventError, LedgerError
+from consentlib.errors import ClockError, ConsentlibError, ErasedError, EventConflictError, EventError, LedgerError
 from consentlib.events import (
     KINDS,
     NOBODY,
@@ -107,6 +107,20 @@ def _digest(event: Event, keys: Keys) -> bytes:
 
 def _plain(value: Any) -> Any:
     return [(slot.name, one) for slot, one in stated(value)] if isinstance(value, (Evidence, FormState)) else value
+
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """What `act` makes of each; an error says at which."""
+    for position, item in enumerate(items):
+        try:
+            yield act(item)
+        except ConsentlibError as error:
+            error.position = position
+            raise
 
 
 def event_key(keys: Keys, event_id: str) -> bytes:

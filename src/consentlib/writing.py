@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 from attrs import evolve
 
@@ -19,7 +18,7 @@ from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
 from consentlib.privacy import Erasure, erase, erase_again, erasure_line
-from consentlib.recorder import Prepared, Recorded, Recorder, prepare
+from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
 from consentlib.store import Store
 from consentlib.store.protocol import Changes, NewEntry
 
@@ -45,7 +44,7 @@ class Writing:
 
         Where the log can't be written, stops alone are answered from the journal.
         """
-        prepared = list(_each(lambda event: prepare(event, self._keys), events))
+        prepared = list(each(lambda event: prepare(event, self._keys), events))
         stops = [one for one in prepared if isinstance(one.event, Stop)]
         kept = bool(stops) and self._outstanding.keep(stops, self._clock())
         recorded: list[Recorded] = []
@@ -53,7 +52,7 @@ class Writing:
             if prepared:
                 with self.appending() as recorder:
                     recorder.expect(prepared)
-                    recorded += _each(recorder.record, prepared)
+                    recorded += each(recorder.record, prepared)
         except ConsentlibError as error:
             if not kept:
                 raise
@@ -175,17 +174,3 @@ class Writing:
             head = tx.head()
             if head.unverified != problem:
                 tx.apply(Changes(head._replace(unverified=problem)))
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `act` makes of each; an error says at which."""
-    for position, item in enumerate(items):
-        try:
-            yield act(item)
-        except ConsentlibError as error:
-            error.position = position
-            raise

@@ -37,7 +37,7 @@ from consentlib.events import (
     ObjectionRaised,
     OrderPlaced,
 )
-from consentlib.log import format_line, genesis, leaf_hash
+from consentlib.log import format_line, genesis, leaf_hash, parse_line
 from consentlib.log.note import Verifier
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -355,11 +355,25 @@ def test_stops_reach_what_the_policy_lets_them_reach(tmp_path: Path) -> None:
         policy = json.loads(archive.read("policy/0.json"))
     marketing = {name: use["marketing"] for name, use in policy["uses"].items()}
     with Traces() as traces:
-        facts = lines[-1][2]
+        facts = lines[-2][2]
         traces.stop("objection.raised", [facts["address"]], facts, 2, 2)
         reached = {use: traces.send(facts["address"], use, "email", POLICY, 3) is not None for use in POLICY.uses}
     assert reached == marketing
     assert {True, False} == set(reached.values())
+
+
+def test_exports_are_listed(shop: Shop, tmp_path: Path) -> None:
+    """Each export and disclosure on record, with date, scope and role; of whom, the report does not say."""
+    shop.sign_up("eve@secret.example")
+    shop.ledger.disclose("eve@secret.example", tmp_path / "eve.zip", by="dpo")
+    shop.clock.tick(days=1)
+    shop.ledger.export(tmp_path / "log.zip", by="auditor +4512345678")
+    page = report(tmp_path / "log.zip")
+    assert ["3", "2026-03-02 10:00:00", "one person's entries", "dpo"] in page.rows
+    assert ["4", "2026-03-03 10:00:00", "the whole log", "auditor …"] in page.rows
+    with zipfile.ZipFile(tmp_path / "eve.zip") as archive:
+        facts = json.loads(parse_line(archive.read("disclosure.ndjson").splitlines()[-1]).parts["facts"][1])
+    assert facts["address"][:9] not in page.text
 
 
 def test_strange_facts_are_counted_not_believed(tmp_path: Path) -> None:

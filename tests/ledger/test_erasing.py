@@ -189,3 +189,12 @@ def test_exports_after_an_erasure_verify(shop: Shop, tmp_path: Path) -> None:
     shop.ledger.erase(ANN, **WHY)
     shop.ledger.export(tmp_path / "audit.zip")
     assert verify_file(tmp_path / "audit.zip").erased == 1
+
+
+def test_twice_with_a_life_in_between(shop: Shop) -> None:
+    """Who comes back and is erased again: what is kept of the person still counts the erasure before."""
+    for _ in range(2):
+        shop.clock.tick(60)
+        shop.sign_up("anna@example.dk")
+        shop.ledger.erase("anna@example.dk", reason="art17", by="dpo")
+    shop.ledger.verify(read_models=True)

@@ -96,6 +96,7 @@ class Page:
             self._late(survey),
             self._policies(survey),
             self._erasures(survey),
+            self._exports(survey),
             f'<p class="small">{self._word("limits" if report.meaning is None else "limits_replayed")}</p>',
         )
         return self._page("\n".join(sections))
@@ -323,6 +324,13 @@ class Page:
         rows = [(str(one.entry), _time(one.time), self._number(one.parts), one.reason) for one in survey.erasures.rows]
         return self._head("erasures") + self._list(
             survey.erasures, ("entry", "recorded", "parts", "reason"), rows, numbers=(2,)
+        )
+
+    def _exports(self, survey: Survey) -> str:
+        names = {scope: self._say(f"scope_{scope}") for scope in ("whole", "person")}
+        rows = [(str(one.entry), _time(one.time), names.get(one.scope, one.scope), one.by) for one in survey.exports.rows]
+        return f"{self._head('exports')}<p>{self._word('exports_say')}</p>" + self._list(
+            survey.exports, ("entry", "recorded", "scope", "by"), rows
         )
 
     def _head(self, key: str) -> str:

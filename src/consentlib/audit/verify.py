@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE: Final = 8_000_000
 _MOST_RATIO: Final = 1_000
-_LONGEST_NOTE: Final = 100_000
+LONGEST_NOTE: Final = 100_000
 
 
 def verify_view(
@@ -102,26 +103,43 @@ def verify_file(
             ),
             each,
         )
+    with opened_zip(path) as archive:
+        names = archive.namelist()
+        if "disclosure.ndjson" in names:
+            raise FormatError("expected a whole log, found a disclosure, which is a part of one")
+        if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
+            raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
+        trust, held = _claimed(verifiers, checkpoints)
+        shipped = [] if trust is None else _shipped(archive, names, trust)
+        with opened_lines(archive, "log.ndjson") as lines:
+            entries = lines if each is None else _handed(lines, each)
+            return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
+
+
+@contextmanager
+def opened_zip(path: Path) -> Iterator[ZipFile]:
+    """A zip to read from. Raises `FormatError` where it is none, is damaged, or can't be read, also later in the block."""
     import zipfile
     import zlib
 
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
-                raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
-            info = archive.getinfo("log.ndjson")
-            if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
-                raise FormatError("expected a log packed by less than a thousand times, found more")
-            trust, held = _claimed(verifiers, checkpoints)
-            shipped = [] if trust is None else _shipped(archive, names, trust)
-            with archive.open(info) as file:
-                entries = _lines(file) if each is None else _handed(_lines(file), each)
-                return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+
+def read_member(archive: ZipFile, name: str, longest: int) -> bytes:
+    """A file of a zip. Raises `FormatError` where there is none or it is longer."""
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise FormatError(f"expected `{name}` in the zip, found none") from None
+    if info.file_size > longest:
+        raise FormatError(f"expected at most {longest} bytes in `{name}`, found more")
+    return archive.read(info)
 
 
 def _with_meaning(verify: Callable[[Callable[[Entry], None]], Report], each: Callable[[Entry], None] | None) -> Report:
@@ -169,10 +187,18 @@ def _shipped(archive: ZipFile, names: Sequence[str], trust: Trust) -> list[Check
         raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
     found = []
     for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
-        if archive.getinfo(name).file_size > _LONGEST_NOTE:
-            raise FormatError(f"expected at most {_LONGEST_NOTE} bytes in `{name}`, found more")
-        found.append(trust.claim(archive.read(name)))
+        found.append(trust.claim(read_member(archive, name, LONGEST_NOTE)))
     return found
+
+
+@contextmanager
+def opened_lines(archive: ZipFile, name: str) -> Iterator[Iterator[Entry]]:
+    """The entries in a file of a zip, one a line. Raises `FormatError` with the line's number."""
+    info = archive.getinfo(name)
+    if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
+        raise FormatError("expected a log packed by less than a thousand times, found more")
+    with archive.open(info) as file:
+        yield _lines(file)
 
 
 def _lines(file: IO[bytes]) -> Iterator[Entry]:

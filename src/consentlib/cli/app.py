@@ -21,7 +21,7 @@ from consentlib.cli.doctor import doctor
 from consentlib.cli.ledger_commands import erase, init, publish, record, stop
 from consentlib.cli.output import LEDGER, USAGE, Failure, exit_code, one_line
 from consentlib.cli.policy_commands import policy
-from consentlib.cli.proof_commands import checkpoint, export, key, receipt, rotate_key, verify, verify_receipt
+from consentlib.cli.proof_commands import checkpoint, disclose, export, key, receipt, rotate_key, verify, verify_receipt
 from consentlib.cli.recovery_commands import journal, recover
 from consentlib.cli.report_command import report
 from consentlib.errors import ConsentlibError
@@ -95,6 +95,7 @@ for _command in (
     history,
     erase,
     export,
+    disclose,
     verify,
     checkpoint,
     key,

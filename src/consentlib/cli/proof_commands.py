@@ -1,4 +1,4 @@
-"""Commands that prove: export, verify, checkpoint, key, rotate-key, receipt, verify-receipt."""
+"""Commands that prove: export, disclose, verify, checkpoint, key, rotate-key, receipt, verify-receipt."""
 
 from __future__ import annotations
 
@@ -31,17 +31,25 @@ _key_option = click.option(
 )
 
 
+_by_option = click.option("--by", metavar="ROLE", help="Who asked for it: a role, no name. Kept on record.")
+_reason_option = click.option("--reason", metavar="WORD", help="Why, such as art15. Kept on record.")
+_force_option = click.option("--force", is_flag=True, help="Replace a file that is there.")
+
+
 @click.command(short_help="Write the log to a zip.")
 @on_ledger
 @click.argument("file", metavar="FILE.zip")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-def export(place: Place, json_: bool, file: str, force: bool) -> None:
-    """Write the whole log to a zip that anyone can verify, signed unless the ledger is marked as not verified."""
-    path = Path(file)
-    if path.is_dir() or (path.exists() and not force):
-        fail("expected a new file to export to, found one that is there" + ("" if path.is_dir() else "; --force replaces it"))
+@_by_option
+@_reason_option
+@_force_option
+def export(place: Place, json_: bool, file: str, by: str | None, reason: str | None, force: bool) -> None:
+    """Write the whole log to a zip that anyone can verify, signed unless the ledger is marked as not verified.
+
+    That it was made is recorded first, and the last entry in it.
+    """
+    path = _new_file(file, force)
     with place.open() as ledger, progress("exporting", place.size) as done:
-        size = ledger.export(path, progress=done)
+        size = ledger.export(path, by=by, reason=reason, progress=done)
         verifier = ledger.verifier
     with zipfile.ZipFile(path) as archive:
         signed = "checkpoint" in archive.namelist()
@@ -52,6 +60,37 @@ def export(place: Place, json_: bool, file: str, force: bool) -> None:
             f"{plural(size, 'entry', 'entries')} exported to `{file}`, " + ("signed" if signed else output.bad("unsigned"))
         )
         click.echo(f"verifier key {verifier}")
+
+
+@click.command(short_help="Write one person's entries to a zip.")
+@on_ledger
+@click.argument("address")
+@click.argument("file", metavar="FILE.zip")
+@_by_option
+@_reason_option
+@_force_option
+def disclose(place: Place, json_: bool, address: str, file: str, by: str | None, reason: str | None, force: bool) -> None:
+    """Write what the log holds about ADDRESS and those linked to it to a zip that proves each entry, and nobody else's.
+
+    Parts of entries that are also about others are withheld. That it was made is recorded first, and in it. What it verifies as
+    is a part of the log, never the whole. A ledger that is marked as not verified discloses nothing.
+    """
+    path = _new_file(file, force)
+    with place.open() as ledger:
+        shown = ledger.disclose(address, path, by=by, reason=reason)
+        verifier = ledger.verifier
+    if json_:
+        say_json({"file": file, "entries": shown, "verifier": verifier})
+    else:
+        click.echo(f"{plural(shown, 'entry', 'entries')} of one person disclosed to `{file}`, signed")
+        click.echo(f"verifier key {verifier}")
+
+
+def _new_file(file: str, force: bool) -> Path:
+    path = Path(file)
+    if path.is_dir() or (path.exists() and not force):
+        fail("expected a new file to export to, found one that is there" + ("" if path.is_dir() else "; --force replaces it"))
+    return path
 
 
 @click.command(short_help="Sign the log as it stands.")
@@ -156,7 +195,7 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
         click.echo(f"  signed       as one of {plural(size, 'entry', 'entries')}")
 
 
-@click.command(short_help="Verify a ledger or an export.")
+@click.command(short_help="Verify a ledger, an export or a disclosure.")
 @click.argument("source", metavar="URL|FILE.zip")
 @_key_option
 @click.option("--checkpoint", "files", multiple=True, metavar="FILE", help="A checkpoint you kept; may be repeated.")
@@ -175,11 +214,11 @@ def verify(
     meaning: bool,
     json_: bool,
 ) -> None:
-    """Verify a ledger or an export, up to the level that --key and --checkpoint allow.
+    """Verify a ledger, an export or a disclosure, up to the level that --key and --checkpoint allow.
 
-    Exit 0 verified at level history, or meaning where that was asked; 10 verified, but not against a checkpoint of your own, or
-    not all of it; 30 diverges from a checkpoint; 40 invalid, or a recorded send had no ground. A ledger that fails is marked,
-    and allows nothing until it verifies again; sends without a ground do not mark it. Without its keys the database is verified
+    Exit 0 verified at level history, or meaning where that was asked; 10 verified, but in part or not against a checkpoint of
+    your own; 30 diverges from a checkpoint; 40 invalid, or a recorded send had no ground. A ledger that fails is marked, and
+    allows nothing until it verifies again; sends without a ground do not mark it. Without its keys the database is verified
     all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
@@ -193,10 +232,15 @@ def verify(
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
+                from consentlib.audit.verify_disclosure import is_disclosure, verify_disclosure
 
-                report = verify_file(
-                    Path(source), origin=origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done
-                )
+                file = Path(source)
+                if is_disclosure(file):
+                    report = verify_disclosure(file, origin=origin, verifiers=verifiers, checkpoints=notes, progress=done)
+                else:
+                    report = verify_file(
+                        file, origin=origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done
+                    )
     except (VerificationError, FormatError) as error:
         _invalid(error, json_)
     if json_:
@@ -294,6 +338,7 @@ def report_json(report: Report) -> dict[str, Any]:
         found[name] = list(getattr(report, name))
     if report.meaning is not None:
         found["meaning"]["reasons"] = dict(report.meaning.reasons)
+    found["partial"] = report.partial
     for name in ("root", "tip"):
         found[name] = found[name] and found[name].hex()
     for name in ("first_time", "last_time"):
@@ -303,7 +348,9 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def say_report(report: Report) -> None:
     """A report in words."""
-    click.echo(output.good("verified") + f" at level {report.level}: {plural(report.size, 'entry', 'entries')}")
+    entries = plural(report.size, "entry", "entries")
+    shown = entries if report.shown is None else f"{report.shown:,} of {entries}"
+    click.echo(output.good("verified") + f"{' in part' if report.partial else ''} at level {report.level}: {shown}")
     click.echo(f"  origin       {report.origin}")
     if report.first_time is not None and report.last_time is not None:
         click.echo(f"  from, to     {show_time(report.first_time)}, {show_time(report.last_time)}")
@@ -316,7 +363,7 @@ def say_report(report: Report) -> None:
         click.echo(
             f"  kept by you  a checkpoint of {plural(report.held_size, 'entry', 'entries')}, and nothing of them changed"
         )
-    click.echo(f"  erased       {plural(report.erased, 'part')}, each on record")
+    click.echo(f"  erased       {plural(report.erased, 'part')}{', each on record' if report.shown is None else ''}")
     if (sends := report.meaning) is not None:
         without = f"{sends.unlawful:,} without a ground"
         shown = output.bad(without) if sends.unlawful else without

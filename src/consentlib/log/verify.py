@@ -90,11 +90,13 @@ class Report:
     held_size: int | None
     led_to: tuple[str, ...] = ()
     meaning: Meaning | None = None
+    shown: int | None = None
+    """How many entries were there to verify, where that is a part of the log; None for a whole one."""
 
     @property
     def partial(self) -> bool:
-        """Whether parts were withheld, so that their content could not be checked."""
-        return self.withheld > 0
+        """Whether entries were left out or parts withheld, so that their content could not be checked."""
+        return self.shown is not None or self.withheld > 0
 
 
 def verify_entries(
@@ -378,7 +380,7 @@ class _Gone:
         if not isinstance(facts, tuple):
             raise _content("expected the facts of an erasure to be shown, found none", index, leaf, facts)
         try:
-            named = _named(facts[1], index)
+            named = named_parts(facts[1], index)
         except FormatError as error:
             raise _content(str(error), index, leaf, facts) from None
         for at, name in named:
@@ -397,7 +399,8 @@ class _Gone:
         return len(self._leaves)
 
 
-def _named(data: bytes, index: int) -> list[tuple[int, str]]:
+def named_parts(data: bytes, index: int) -> list[tuple[int, str]]:
+    """The parts that an erasure at `index` names, from its facts: index and name. Raises `FormatError`."""
     facts = codec.decode(data)
     pairs = facts.get("parts") if isinstance(facts, dict) else None
     if not isinstance(pairs, list) or not all(_is_earlier(pair, index) for pair in pairs):

@@ -117,6 +117,9 @@ CASES: Mapping[str, Case] = {
     "the first key is not let in again": Case(
         12, {3: "one to two", 6: "two to one"}, [Signed(12, "one"), Signed(4, "one two"), Signed(8, "two")], "one", [], 40
     ),
+    "the first key signs on, and the last key has signed": Case(
+        12, {3: "one to two", 6: "two to three"}, [Signed(12, "one"), Signed(8, "three")], "one three", [], 40
+    ),
     "a third knows only the last key": Case(
         9, {3: "one to two", 6: "two to three"}, [Signed(9, "three"), Signed(4, "one two")], "three", [], 10, "signature"
     ),

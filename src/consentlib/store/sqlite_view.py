@@ -13,12 +13,10 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.sqlite_file import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.sqlite import SqliteStore
-
-WAIT: Final = 30.0
-"""Seconds a writer waits for its turn."""
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 250

@@ -34,7 +34,7 @@ from consentlib.errors import (
 from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
 from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
-from consentlib.keys import Keys, key_path
+from consentlib.keys import Keys, key_path, load_keys
 from consentlib.log import Report, check_origin
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
@@ -46,7 +46,7 @@ from consentlib.recorder import Recorded, Recorder, prepare
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
 from consentlib.signing import verify as verify_signature
-from consentlib.store import Store, create_store, open_store
+from consentlib.store import Store, create_sealed_store, create_store, open_locked_store, open_store
 from consentlib.store.protocol import Changes, NewEntry
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
@@ -96,6 +96,8 @@ class Ledger:
         origin: str | None = None,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        sealed: bool = False,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
@@ -103,8 +105,9 @@ class Ledger:
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
         ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to the folder `checkpoints`, by default one
-        outside the database's (see `checkpoints.default_folder`). Raises `LedgerExistsError` and touches nothing if there is
-        a ledger, `KeyFileError` if there are keys without one.
+        outside the database's (see `checkpoints.default_folder`). `sealed` keeps personal parts under keys in a database of its
+        own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. Raises `LedgerExistsError` and touches
+        nothing if there is a ledger, `KeyFileError` if there are keys or a vault without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
@@ -116,7 +119,8 @@ class Ledger:
         if path is not None:
             made.save(path)  # first: a ledger whose keys were never written would be lost
         try:
-            store = create_store(url, {"format": FORMAT, "origin": origin, **made.checks()})
+            meta = {"format": FORMAT, "origin": origin, **made.checks()}
+            store = create_sealed_store(url, meta, vault=vault) if sealed else create_store(url, meta)
         except BaseException:
             if path is not None:
                 path.unlink()
@@ -137,6 +141,7 @@ class Ledger:
         *,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
@@ -145,9 +150,9 @@ class Ledger:
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
         rewritten: it opens, marked, takes stops, and allows nothing.
         """
-        store = open_store(url)
+        store = open_store(url, vault=vault)
         try:
-            loaded = keys if isinstance(keys, Keys) else _load_keys(url, keys)
+            loaded = keys if isinstance(keys, Keys) else load_keys(url, keys)
             kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
             ledger = cls(store, loaded, kept, clock=clock, mode=mode)
             ledger._examine()
@@ -467,17 +472,10 @@ class Ledger:
                 tx.apply(Changes(head._replace(unverified=problem)))
 
 
-def _load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    path = key_path(url, keys)
-    if path is None:
-        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
-    return Keys.load(path)
-
-
 def _refuse_existing(url: str, path: Path | None) -> None:
     """Raise `LedgerExistsError` where there is a ledger, whatever became of its keys; `KeyFileError` for keys without one."""
     try:
-        open_store(url).close()
+        open_locked_store(url).close()
     except LedgerMissingError:
         if path is not None and path.exists():
             raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None

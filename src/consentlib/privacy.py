@@ -84,7 +84,8 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
     held = [one for entry in entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
     kept = _kept(held, ids, recorder.time, parameters)
     going = [one for one in held if one.index not in kept]
-    parts = [(entry.index, "person") for entry in entries if isinstance(entry.parts.get("person"), tuple)]
+    # Also what is lost, as its key went before the restored log: it must be on record all the same.
+    parts = [(entry.index, "person") for entry in entries if entry.parts.get("person") is not None]
     parts = sorted(parts + [(one.index, "facts") for one in going])
     if not parts:
         return Erasure(None, 0, len(kept))

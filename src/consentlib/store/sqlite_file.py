@@ -44,14 +44,16 @@ class SqliteFile:
         self._begin_process()
         _files.add(self)
 
-    def _make_file(self) -> None:
+    def _make_file(self) -> bool:
+        """Make the file, of mode 0600. False where there is one."""
         try:
             # Closing any descriptor of a database drops this process's locks on it: hence only a file just made.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
-            pass
+            return False
         except OSError as error:
             raise StoreUnavailableError(f"expected to make the file `{self._path}`, found `{error.strerror}`") from error
+        return True
 
     def _switch_to_wal(self, conn: sqlite3.Connection) -> None:
         end = time.monotonic() + WAIT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from attrs import frozen
@@ -20,7 +20,7 @@ from consentlib.errors import (
     StoreUnavailableError,
 )
 from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
-from consentlib.keys import key_path
+from consentlib.keys import key_path, vault_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
 from consentlib.policy.lint import lint
@@ -35,20 +35,37 @@ _BATCH: Final = 1_000
 @click.option("--origin", metavar="NAME", help="The log's name for ever, such as shop.dk/consent.")
 @click.option("--keys", metavar="FILE", help="Where to write the keys. Default: CONSENTLIB_KEYS, else beside the ledger.")
 @output.checkpoints_option
+@click.option("--sealed", is_flag=True, help="Keep personal parts under keys in a vault: erasing a key erases every copy.")
+@output.vault_option
 @as_json
-def init(url: str, policy: str, origin: str | None, keys: str | None, checkpoints: str | None, json_: bool) -> None:
+def init(
+    url: str,
+    policy: str,
+    origin: str | None,
+    keys: str | None,
+    checkpoints: str | None,
+    sealed: bool,
+    vault: str | None,
+    json_: bool,
+) -> None:
     """Begin a ledger at URL, such as sqlite:///shop.db, with a policy."""
     chosen = load_policy(policy)
-    with Ledger.create(url, policy=chosen, origin=origin, keys=keys, checkpoints=checkpoints) as ledger:
+    if vault is not None and not sealed:
+        fail("expected `--sealed` with `--vault`, found it left out")
+    options: dict[str, Any] = {"keys": keys, "checkpoints": checkpoints, "sealed": sealed, "vault": vault}
+    with Ledger.create(url, policy=chosen, origin=origin, **options) as ledger:
         path = key_path(url, keys)
         kept = Place(url, keys, checkpoints).kept(ledger.origin)
         folder = str(kept.folder) if isinstance(kept, FileCheckpoints) else None
+        locked = str(vault_path(url, vault)) if sealed else None
         if json_:
-            places = {"keys": path and str(path), "checkpoints": folder, "verifier": ledger.verifier}
+            places = {"keys": path and str(path), "checkpoints": folder, "vault": locked, "verifier": ledger.verifier}
             say_json({"origin": ledger.origin, **places, "policy": _named(chosen)})
         else:
             click.echo(f"ledger `{ledger.origin}` begun under policy `{chosen.id}` version {chosen.version}")
             click.echo(f"keys in `{path}`: keep a copy elsewhere; without them the ledger knows nobody")
+            if sealed:
+                click.echo(f"vault in `{locked}`: back it up apart, and keep those backups shortly; what it loses is erased")
             click.echo(f"checkpoints in `{folder}`: never restore them together with the database")
             click.echo(f"verifier key {ledger.verifier}: give it to your auditor")
     _remark_findings(chosen)

@@ -25,7 +25,7 @@ from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
 from consentlib.signing import verify as verify_signature
-from consentlib.store import open_store
+from consentlib.store import open_locked_store
 
 _STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _key_option = click.option(
@@ -144,6 +144,7 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
 @click.option("--origin", metavar="NAME", help="The log that it must be.")
 @click.option("--keys", metavar="FILE", help="The key file of a ledger.")
 @output.checkpoints_option
+@output.vault_option
 @as_json
 def verify(
     source: str,
@@ -152,6 +153,7 @@ def verify(
     origin: str | None,
     keys: str | None,
     checkpoints: str | None,
+    vault: str | None,
     json_: bool,
 ) -> None:
     """Verify a ledger or an export, up to the level that --key and --checkpoint allow.
@@ -167,7 +169,7 @@ def verify(
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin)
+            report = _verify_ledger(Place(source, keys, checkpoints, vault=vault), verifiers, notes, origin)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
@@ -199,7 +201,7 @@ def _verify_ledger(place: Place, verifiers: Sequence[Verifier], notes: Sequence[
 def _verify_database(place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None) -> Report:
     from consentlib.audit.verify import verify_view
 
-    with closing(open_store(place.url)) as store, progress("verifying", place.size) as done:
+    with closing(open_locked_store(place.url)) as store, progress("verifying", place.size) as done:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
         if notes and not verifiers:

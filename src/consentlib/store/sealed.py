@@ -85,11 +85,6 @@ class SealedStore:
         if self.vault is not None:
             self.vault.close()
 
-    def health(self) -> dict[str, Any]:
-        """What the store inside says of itself, and under `vault` what the vault does."""
-        inner = self.inner.health() if hasattr(self.inner, "health") else {}
-        return inner if self.vault is None else {**inner, "vault": self.vault.health()}
-
     def _settle_what_was_missed(self, vault: Vault) -> None:
         """Erase keys that should be gone: after a crash in the middle of an erasure, or in a vault that was restored.
 

@@ -40,9 +40,9 @@ from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.notary import Notary
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
-from consentlib.privacy import Erasure, erase
+from consentlib.privacy import Erasure, Review, erase, review
 from consentlib.reader import Limit, read_scope
-from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.recorder import Recorded, Recorder, each, prepare
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
 from consentlib.signing import verify as verify_signature
@@ -179,12 +179,12 @@ class Ledger:
 
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which."""
-        prepared = list(_each(lambda event: prepare(event, self._keys), events))
+        prepared = list(each(lambda event: prepare(event, self._keys), events))
         recorded: list[Recorded] = []
         if prepared:
             with self._appending() as recorder:
                 recorder.expect(prepared)
-                recorded += _each(recorder.record, prepared)
+                recorded += each(recorder.record, prepared)
         return recorded
 
     def withdraw(
@@ -315,6 +315,11 @@ class Ledger:
             return evolve(erased, pending=not self._store.purge())
         except StoreUnavailableError:
             return evolve(erased, pending=True)
+
+    def review_suppressions(self, *, by: str) -> Review:
+        """Drop what remains of erased addresses where its review date has come and no stop is in it. See `privacy.review`."""
+        with self._appending() as recorder:
+            return review(recorder, by=by)
 
     def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
         """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
@@ -481,17 +486,3 @@ def _refuse_existing(url: str, path: Path | None) -> None:
             raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
     else:
         raise LedgerExistsError("expected no ledger at this URL, found one")
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `act` makes of each; an error says at which."""
-    for position, item in enumerate(items):
-        try:
-            yield act(item)
-        except ConsentlibError as error:
-            error.position = position
-            raise

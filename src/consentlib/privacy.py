@@ -73,15 +73,14 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
     them; a later `erase` takes what has run out since. One row an address remains under the suppression key: that it was
     erased, when, and the stops in force. Raises `InputError` for a missing reason.
     """
-    for name, value in (("reason", reason), ("by", by)):
-        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
+    _check_said(reason=reason, by=by)
     view, changes = recorder.view, recorder.changes
     lives = view.lives_by_id(linked(view, view.lives(address_key(keys.address, normal))))
     ids = {life.id for life in lives}
     parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
     entries = [entry for index in _indices(recorder, ids) if (entry := view.entry(index)) is not None]
-    held = [one for entry in entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
+    read = [one for entry in entries if (one := known(entry)) is not None]
+    held = [one for one in read if one.kind not in NEVER_ERASED]
     kept = _kept(held, ids, recorder.time, parameters)
     going = [one for one in held if one.index not in kept]
     # Also what is lost, as its key went before the restored log: it must be on record all the same.
@@ -93,7 +92,7 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
     _suppress(recorder, keys, lives, normal, recorder.time + parameters.suppression_review_days * _DAY)
     staying = [one for one in held if one.index in kept]
     retained = sorted({id for one in staying for id in about(one.facts)} & ids)
-    _shrink(recorder, lives, staying, retained)
+    _shrink(recorder, lives, [one for one in read if one.index in kept or one.kind in NEVER_ERASED], retained)
     named = {"addresses": retained} if retained else {}
     said = {"occurred_at": recorder.time, "reason": reason, "by": by, **named}
     indices = [
@@ -108,6 +107,38 @@ def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) 
     gone = ids.difference(retained)
     changes.forget_about += [(id, entry.index) for entry in entries for id in _erasures_about(entry) if id in gone]
     return Erasure(indices[0], len(parts), len(kept))
+
+
+@frozen
+class Review:
+    """What `review` did: the entry that records it (None if nothing went), how many rows went, how many that are due stay."""
+
+    index: int | None
+    dropped: int
+    kept: int
+
+
+def review(recorder: Recorder, *, by: str) -> Review:
+    """Drop the rows of erased addresses whose review date has come, in the caller's transaction.
+
+    A row stays while it holds a stop, or while somebody who came back stands on it: without it, a consent from before the
+    erasure would count again.
+    """
+    _check_said(by=by)
+    due = recorder.view.suppressions(recorder.time)
+    needed = {life.suppressed for life in recorder.view.all_lives()} if due else set()
+    going = [row.key for row in due if not json.loads(row.stops) and row.key not in needed]
+    if not going:
+        return Review(None, 0, len(due))
+    said = {"occurred_at": recorder.time, "reason": "review", "by": by, "parts": [], "suppressions": len(going)}
+    recorder.changes.forget_suppressions += going
+    return Review(recorder.append("part.erased", said), len(going), len(due) - len(going))
+
+
+def _check_said(**said: str) -> None:
+    for name, value in said.items():
+        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
+            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
 
 
 def _indices(recorder: Recorder, ids: Iterable[str]) -> list[int]:

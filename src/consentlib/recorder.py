@@ -8,15 +8,15 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from attrs import field, frozen
 
 from consentlib.addresses import address_key
 from consentlib.codec import encode_typed
-from consentlib.errors import ClockError, ErasedError, EventConflictError, EventError, LedgerError
+from consentlib.errors import ClockError, ConsentlibError, ErasedError, EventConflictError, EventError, LedgerError
 from consentlib.events import (
     KINDS,
     NOBODY,
@@ -43,6 +43,9 @@ from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, T
 _MOST_PART: Final = 65_536
 _SHORT: Final = 16
 _FEW: Final = 10
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 @frozen
@@ -385,3 +388,13 @@ class Recorder:
         for one in missing:
             row = self._rows.get(one)
             self._book.folds[one] = Fold.load(row.fold) if row is not None and row.fold else Fold()
+
+
+def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """What `act` makes of each; an error says at which."""
+    for position, item in enumerate(items):
+        try:
+            yield act(item)
+        except ConsentlibError as error:
+            error.position = position
+            raise

@@ -172,7 +172,7 @@ def test_a_key_that_something_needs_stays(store: SealedStore) -> None:
 
 def test_an_erasure_that_failed_erases_no_key(store: SealedStore, url: str) -> None:
     """Keys condemned in a transaction that was undone are pardoned; what is recorded meanwhile is under another key."""
-    with pytest.raises(ZeroDivisionError), store.write() as transaction:
+    with pytest.raises(ZeroDivisionError), store.write() as transaction:  # noqa: PT012
         append(transaction, erase_parts=[(0, "person"), (2, "person")])
         raise ZeroDivisionError
     assert store.vault is not None

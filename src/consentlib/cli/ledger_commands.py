@@ -1,4 +1,4 @@
-"""Commands that change a ledger: init, publish, record, stop, erase."""
+"""Commands that change a ledger: init, publish, record, stop, erase, review."""
 
 from __future__ import annotations
 
@@ -258,3 +258,16 @@ def erase(place: Place, json_: bool, address: str, reason: str, by: str) -> None
         click.echo(f"{plural(erased.parts, 'part')} erased, recorded in entry {erased.index}{kept}")
     if erased.pending:
         note("bytes wait in a file until a reader lets go of it: run `consentlib doctor` later")
+
+
+@click.command(short_help="Let go of what remains of the erased.")
+@on_ledger
+@click.option("--by", required=True, help="Who does it: a role rather than a name.")
+def review(place: Place, json_: bool, by: str) -> None:
+    """Drop the rows that stay of erased addresses where their review date has come; those that hold a stop stay."""
+    with place.open() as ledger:
+        done = ledger.review_suppressions(by=by)
+    if json_:
+        say_json({"entry": done.index, "dropped": done.dropped, "kept": done.kept})
+    else:
+        click.echo(f"{plural(done.dropped, 'row')} dropped, {done.kept:,} that are due stay")

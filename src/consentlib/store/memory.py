@@ -203,7 +203,7 @@ class _View:
 
     def all_lives(self) -> Iterator[Life]:
         """See `View.all_lives`."""
-        for id in self._ids():
+        for id in self._keys("lives"):
             yield self._get("lives", id)
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
@@ -224,6 +224,11 @@ class _View:
         """See `View.suppression`."""
         row: Suppression | None = self._get("suppressions", key)
         return row
+
+    def suppressions(self, review_until: int) -> list[Suppression]:
+        """See `View.suppressions`."""
+        rows = (self.suppression(key) for key in self._keys("suppressions"))
+        return [row for row in rows if row is not None and row.review_at <= review_until]
 
     def about(self, id: str) -> tuple[int, ...]:
         """See `View.about`."""
@@ -254,8 +259,8 @@ class _View:
             raise KeyError((level, position))
         return bytes(found)
 
-    def _ids(self) -> list[str]:
-        return list(self._table("lives"))
+    def _keys(self, name: str) -> list[Any]:
+        return list(self._table(name))
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         return sorted(index for index in self._table("entries") if index >= start and (stop is None or index < stop))
@@ -304,8 +309,8 @@ class _Transaction(_View):
             return super()._get(name, key)
         return None if rows[key] is _GONE else rows[key]
 
-    def _ids(self) -> list[str]:
-        return [id for id in dict.fromkeys([*super()._ids(), *self._over["lives"]]) if self._get("lives", id) is not None]
+    def _keys(self, name: str) -> list[Any]:
+        return [key for key in dict.fromkeys([*super()._keys(name), *self._over[name]]) if self._get(name, key) is not None]
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         new = (index for index in self._over["entries"] if index >= start and (stop is None or index < stop))
@@ -338,6 +343,8 @@ class _Transaction(_View):
             over["orders"][id] = {**(self._get("orders", id) or {}), order.order: order}
         over["events"].update((row.id, row) for row in changes.events)
         over["suppressions"].update((row.key, row) for row in changes.suppressions)
+        for key in changes.forget_suppressions:
+            self._put("suppressions", key, None)
         for index, name in changes.erase_parts:
             parts = self._get("parts", index) or {}
             if parts.get(name) is None:

@@ -158,6 +158,11 @@ class View:
         rows = self._rows("SELECT key, erased_at, review_at, stops FROM consentlib_suppressions WHERE key = ?", (key,))
         return Suppression._make(rows[0]) if rows else None
 
+    def suppressions(self, review_until: int) -> list[Suppression]:
+        """See `View.suppressions`."""
+        sql = "SELECT key, erased_at, review_at, stops FROM consentlib_suppressions WHERE review_at <= ?"
+        return list(map(Suppression._make, self._rows(sql, (review_until,))))
+
     def about(self, id: str) -> tuple[int, ...]:
         """See `View.about`."""
         rows = self._rows("SELECT idx FROM consentlib_about WHERE address = ? ORDER BY idx", (id,))
@@ -308,6 +313,9 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
             conn.executemany(sql, rows)
     if changes.erase_parts:
         _erase(conn, changes.erase_parts)
+    if changes.forget_suppressions:
+        keys = [(key,) for key in changes.forget_suppressions]
+        conn.executemany("DELETE FROM consentlib_suppressions WHERE key = ?", keys)
     if changes.forget_about:
         conn.executemany("DELETE FROM consentlib_about WHERE address = ? AND idx = ?", changes.forget_about)
     if changes.forget_orders:

@@ -383,6 +383,22 @@ class StoreContract:
             assert view.suppression(KEY) == Suppression(KEY, 1, 3, '["æ"]')
             assert view.suppression(OTHER) is None
 
+    def test_suppressions_to_review(self, store: Store) -> None:
+        """Rows are found from their review date on, also in the transaction that puts them, and go by their key."""
+        early, late = Suppression(KEY, 1, 5, "[]"), Suppression(OTHER, 1, 9, "[]")
+        with store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), suppressions=[early, late]))
+            assert [*transaction.suppressions(5)] == [early]
+        with store.read() as view:
+            assert [[*view.suppressions(time)] for time in (4, 8)] == [[], [early]]
+            assert sorted(view.suppressions(9)) == sorted([early, late])
+        with store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), forget_suppressions=[KEY, bytes(32)]))
+            assert [*transaction.suppressions(9)] == [late]
+        with store.read() as view:
+            assert [*view.suppressions(9)] == [late]
+            assert view.suppression(KEY) is None
+
     def test_about(self, store: Store) -> None:
         """`about` gives the indices of an address in ascending order."""
         with store.write() as transaction:

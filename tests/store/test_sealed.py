@@ -156,6 +156,20 @@ def test_erasing_takes_one_key(store: SealedStore, url: str, tmp_path: Path) -> 
     assert [part(store, index) is None for index in range(6)] == [True, False, True, False, False, False]
 
 
+def test_purge_leaves_no_byte_of_a_key(store: SealedStore, url: str, tmp_path: Path) -> None:
+    """After `purge` the key is in no file, the vault's WAL included; while somebody reads the vault, `purge` says that it waits."""
+    assert store.vault is not None
+    [key] = store.vault.find([keys(url)[0]]).values()  # type: ignore[list-item]
+    put(store, erase_parts=[(0, "person"), (2, "person")])
+    with closing(sqlite3.connect(tmp_path / "shop.db.vault", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM keys").fetchall()
+        assert store.purge() is False
+        assert key in files(tmp_path)
+    assert store.purge() is True
+    assert key not in files(tmp_path)
+
+
 def test_an_entry_about_several_takes_nobody_elses_key(store: SealedStore) -> None:
     """Where one of several people is erased, what they share goes and what is the others' stays."""
     put(store, erase_parts=[(0, "person"), (2, "person"), (3, "person")])

@@ -157,7 +157,7 @@ def test_erasing_takes_one_key(store: SealedStore, url: str, tmp_path: Path) -> 
 
 
 def test_purge_leaves_no_byte_of_a_key(store: SealedStore, url: str, tmp_path: Path) -> None:
-    """After `purge` the key is in no file, the vault's WAL included; while somebody reads the vault, `purge` says that it waits."""
+    """After `purge` the key is in no file, the vault's WAL included; while somebody reads the vault it is pending."""
     assert store.vault is not None
     [key] = store.vault.find([keys(url)[0]]).values()  # type: ignore[list-item]
     put(store, erase_parts=[(0, "person"), (2, "person")])

@@ -135,21 +135,30 @@ class Keys:
         return loaded
 
 
-def key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
-    """Where the key file of a ledger lies: as said, as CONSENTLIB_KEYS says, or beside an SQLite database; else nowhere."""
-    said = keys if keys is not None else os.environ.get("CONSENTLIB_KEYS")
-    if said:
-        return Path(said)
-    path = url.removeprefix("sqlite:///")
-    return Path(f"{path}.keys") if path not in ("", url) else None
-
-
 def load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    """The keys of a ledger from their file. Raises `KeyFileError`."""
+    """The keys of a ledger from their file, see `key_path`. Raises `KeyFileError`."""
     path = key_path(url, keys)
     if path is None:
         raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
     return Keys.load(path)
+
+
+def key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
+    """Where the key file of a ledger lies: as said, as CONSENTLIB_KEYS says, or beside an SQLite database; else nowhere."""
+    return _place(url, keys, "keys")
+
+
+def vault_path(url: str, vault: str | os.PathLike[str] | None) -> Path | None:
+    """Where the vault of a sealed ledger lies: as `key_path`, with CONSENTLIB_VAULT."""
+    return _place(url, vault, "vault")
+
+
+def _place(url: str, said: str | os.PathLike[str] | None, what: str) -> Path | None:
+    said = said if said is not None else os.environ.get(f"CONSENTLIB_{what.upper()}")
+    if said:
+        return Path(said)
+    path = url.removeprefix("sqlite:///")
+    return Path(f"{path}.{what}") if path not in ("", url) else None
 
 
 def _row(purpose: str, key: bytes) -> dict[str, str]:

@@ -37,7 +37,7 @@ from consentlib.opening import FORMAT, begin, find
 from consentlib.outstanding import Outstanding
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
-from consentlib.privacy import Erasure
+from consentlib.privacy import Erasure, Review, review
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorded
 from consentlib.rotation import rotate
@@ -95,6 +95,8 @@ class Ledger:
         origin: str | None = None,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        sealed: bool = False,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
@@ -102,12 +104,13 @@ class Ledger:
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
         ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
-        (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). Raises
-        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys without one.
+        (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). `sealed` keeps personal parts under
+        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. Raises
+        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys or a vault without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
-        opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints)
+        opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints, sealed=sealed, vault=vault)
         try:
             ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger.publish(chosen)
@@ -124,6 +127,7 @@ class Ledger:
         *,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
@@ -132,7 +136,7 @@ class Ledger:
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
         rewritten: it opens, marked, takes stops, and allows nothing.
         """
-        opened = find(url, keys=keys, checkpoints=checkpoints)
+        opened = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
         try:
             ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger._examine()
@@ -290,6 +294,11 @@ class Ledger:
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
         return self._writing.erase(address, reason=reason, by=by)
+
+    def review_suppressions(self, *, by: str) -> Review:
+        """Drop what remains of erased addresses where its review date has come and no stop is in it. See `privacy.review`."""
+        with self._writing.appending() as recorder:
+            return review(recorder, by=by)
 
     def export(
         self,

@@ -10,7 +10,7 @@ from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
 from consentlib.keys import Keys, key_path, load_keys
 from consentlib.log import check_origin
-from consentlib.store import Store, create_store, open_store
+from consentlib.store import Store, create_sealed_store, create_store, open_locked_store, open_store
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
 
@@ -30,17 +30,19 @@ def begin(
     origin: str,
     keys: Keys | str | os.PathLike[str] | None = None,
     checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    sealed: bool = False,
+    vault: str | os.PathLike[str] | None = None,
     fresh: Keys | None = None,
 ) -> Opened:
     """An empty ledger, with a new key file (of `fresh` keys, by default random ones) unless `keys` are handed in themselves.
 
     Raises `LedgerExistsError` and touches nothing if there is a ledger or a checkpoint of one, `KeyFileError` if there are keys
-    without one.
+    or a vault without one.
     """
     check_origin(origin)
     made, path = (keys, None) if isinstance(keys, Keys) else (fresh or Keys.generate(), key_path(url, keys))
     try:
-        open_store(url).close()
+        open_locked_store(url).close()
     except LedgerMissingError:
         if path is not None and path.exists():
             raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
@@ -53,7 +55,9 @@ def begin(
     if path is not None:
         made.save(path)  # first: a ledger whose keys were never written would be lost
     try:
-        return Opened(create_store(url, {"format": FORMAT, "origin": origin, **made.checks()}), made, kept, path)
+        meta = {"format": FORMAT, "origin": origin, **made.checks()}
+        store = create_sealed_store(url, meta, vault=vault) if sealed else create_store(url, meta)
+        return Opened(store, made, kept, path)
     except BaseException:
         if path is not None:
             path.unlink()
@@ -65,9 +69,10 @@ def find(
     *,
     keys: Keys | str | os.PathLike[str] | None = None,
     checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    vault: str | os.PathLike[str] | None = None,
 ) -> Opened:
     """A ledger that is there; who uses it checks its format and keys. Raises `LedgerMissingError`, `KeyFileError`."""
-    store = open_store(url)
+    store = open_store(url, vault=vault)
     try:
         loaded, path = (keys, None) if isinstance(keys, Keys) else (load_keys(url, keys), key_path(url, keys))
         return Opened(store, loaded, checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints), path)

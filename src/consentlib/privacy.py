@@ -117,7 +117,8 @@ class _Person:
         self.going = [one for one in held if one.index not in self.kept]
         self.retained = sorted({id for one in held if one.index in self.kept for id in about(one.facts)} & self.ids)
         self.staying = [one for one in shown if one.index in self.kept or one.kind in NEVER_ERASED]
-        named = [(entry.index, "person") for entry in self.entries if isinstance(entry.parts.get("person"), tuple)]
+        # Also what is lost, as its key went before the restored log: it must be on record all the same.
+        named = [(entry.index, "person") for entry in self.entries if entry.parts.get("person") is not None]
         self.parts = sorted(named + [(one.index, "facts") for one in self.going])
 
 
@@ -142,6 +143,32 @@ def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: 
     gone = ids.difference(person.retained)
     changes.forget_about += [(id, entry.index) for entry in person.entries for id in _erasures_about(entry) if id in gone]
     return Erasure(indices[0], len(parts), len(person.kept))
+
+
+@frozen
+class Review:
+    """What `review` did: the entry that records it (None if nothing went), how many rows went, how many that are due stay."""
+
+    index: int | None
+    dropped: int
+    kept: int
+
+
+def review(recorder: Recorder, *, by: str) -> Review:
+    """Drop the rows of erased addresses whose review date has come, in the caller's transaction.
+
+    A row stays while it holds a stop, or while somebody who came back stands on it: without it, a consent from before the
+    erasure would count again.
+    """
+    read_words(by, "by")
+    due = [row for row in recorder.view.all_suppressions() if row.review_at <= recorder.time]
+    needed = {life.suppressed for life in recorder.view.all_lives()} if due else set()
+    going = [row.key for row in due if not json.loads(row.stops) and row.key not in needed]
+    if not going:
+        return Review(None, 0, len(due))
+    said = {"occurred_at": recorder.time, "reason": "review", "by": by, "parts": [], "suppressions": len(going)}
+    recorder.changes.forget_suppressions += going
+    return Review(recorder.append("part.erased", said), len(going), len(due) - len(going))
 
 
 def _erasures_about(entry: Entry) -> list[str]:

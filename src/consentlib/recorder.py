@@ -44,6 +44,9 @@ _MOST_PART: Final = 65_536
 _SHORT: Final = 16
 _FEW: Final = 10
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 @frozen
 class Recorded:
@@ -107,10 +110,6 @@ def _digest(event: Event, keys: Keys) -> bytes:
 
 def _plain(value: Any) -> Any:
     return [(slot.name, one) for slot, one in stated(value)] if isinstance(value, (Evidence, FormState)) else value
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:

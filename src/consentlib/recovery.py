@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -22,12 +22,14 @@ from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.ledger import Ledger, system_clock
+from consentlib.log import LOST, WITHHELD, Entry
 from consentlib.log.leaf import base64
 from consentlib.opening import Opened, begin, find
 from consentlib.outstanding import ERASURE, prepared_of
 from consentlib.privacy import erase_again
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorder
+from consentlib.store import View
 from consentlib.transfer import finished, transfer
 
 _NUMBERED: Final = re.compile(r"(.*?)(?:-(\d{1,6}))?")
@@ -58,6 +60,8 @@ def recover(
     new_keys: str | os.PathLike[str] | None = None,
     checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
     new_checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    vault: str | os.PathLike[str] | None = None,
+    new_vault: str | os.PathLike[str] | None = None,
     without_journal: bool = False,
     clock: Clock = system_clock,
     progress: Callable[[int], None] | None = None,
@@ -74,7 +78,7 @@ def recover(
     for name, value in (("by", by), ("reason", reason)):
         if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
             raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
-    old = find(url, keys=keys, checkpoints=checkpoints)
+    old = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
     with closing(old.store):
         old.keys.verify(old.store.meta)
         old_origin = old.store.meta["origin"]
@@ -84,27 +88,48 @@ def recover(
         if origin == old_origin:
             raise InputError("expected another origin than that of the restored log, found the same")
         with old.store.read() as view:
-            report = verify_view(view, old_origin)
-            new = begin(new_url, origin=origin, keys=new_keys, checkpoints=new_checkpoints, fresh=old.keys.renamed())
+            report = verify_view(_Found(view), old_origin)
+            place = {"keys": new_keys, "checkpoints": new_checkpoints, "vault": new_vault}
+            sealed = "sealed" in old.store.meta
+            new = begin(new_url, origin=origin, fresh=old.keys.renamed(), sealed=sealed, **place)  # type: ignore[arg-type]
             with closing(new.store):
-                transfer(view, new.store, progress=progress)
+                lost = transfer(view, new.store, progress=progress)
                 facts: dict[str, Any] = {"from": old_origin, "size": report.size, "root": base64(report.root).decode()}
                 facts |= {"by": by, "reason": reason, "journal": lines is not None}
                 facts |= {} if note is None else {"checkpoint": note.decode("utf-8", "replace")}
-                stops, erasures = _append(new, facts, lines or [], clock())
-    with Ledger.open(new_url, keys=new_keys, checkpoints=new_checkpoints, clock=clock) as ledger:
+                stops, erasures = _append(new, facts, lost, lines or [], clock())
+    with Ledger.open(new_url, clock=clock, **place) as ledger:  # type: ignore[arg-type]
         ledger.verify(read_models=True)
         ledger.checkpoint()
     return Recovery(origin, report.size, stops, erasures, lines is not None)
 
 
-def _append(new: Opened, facts: dict[str, Any], lines: Sequence[Line], now: int) -> tuple[int, int]:
+class _Found:
+    """A view as a restored log is found: parts whose key was erased since are not shown, instead of gone without a record."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        for entry in self._view.entries(start, stop):
+            yield entry._replace(parts={name: WITHHELD if part is LOST else part for name, part in entry.parts.items()})
+
+
+def _append(
+    new: Opened, facts: dict[str, Any], lost: list[tuple[int, str]], lines: Sequence[Line], now: int
+) -> tuple[int, int]:
     """The record of the recovery and what the journal has besides, in one transaction. Gives how many stops and erasures."""
     with new.store.write() as tx:
         policy = read_scope(tx, Limit(tx.head().size)).policy
         finished(tx)
         recorder = Recorder(tx, keys=new.keys, origin=new.store.meta["origin"], policy=policy, now=now)
         recorder.append("log.recovered", {"occurred_at": recorder.time, **facts})
+        if lost:
+            said = {"occurred_at": recorder.time, "reason": "key-erased", "by": facts["by"]}
+            recorder.append("part.erased", {**said, "parts": [list(part) for part in lost]})
         held = tx.events([line.id for line in lines])
         missing = [line for line in lines if held[line.id] is None]
         for line in missing:

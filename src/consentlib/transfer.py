@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from consentlib.errors import LedgerError
 from consentlib.events import NOBODY
 from consentlib.fold import about
-from consentlib.log import Entry, encode_leaf, genesis, leaf_hash, parse_leaf
+from consentlib.log import LOST, Entry, encode_leaf, genesis, leaf_hash, parse_leaf
 from consentlib.log.merkle import extend_many
 from consentlib.reader import known
 from consentlib.store.protocol import Changes, Head, NewEntry, Store, Transaction, View
@@ -22,20 +22,23 @@ _BATCH: Final = 1_000
 _T = TypeVar("_T")
 
 
-def transfer(source: View, target: Store, *, progress: Callable[[int], None] | None = None) -> None:
+def transfer(source: View, target: Store, *, progress: Callable[[int], None] | None = None) -> list[tuple[int, str]]:
     """Append everything a view shows to a store that holds nothing yet.
 
     The target is marked until `finished` lifts it: half of a log must allow nothing. The source's own mark stays behind.
 
     Where the target has another origin, each leaf is written anew with that origin and the links that follow from it. Index,
     time, kind and commitments stay, and so do salts and parts: whoever has an old leaf can compare it line by line.
-    `progress` is called with the number of entries carried. Raises `StoreUnavailableError`; what was carried by then stays.
+    `progress` is called with the number of entries carried. Gives the parts that were lost with their key, as (index, name):
+    they come over as erased, and whoever carries them puts that on record. Raises `StoreUnavailableError`; what was carried
+    by then stays.
     """
     origin = target.meta["origin"]
     with target.read() as view:
         if view.head().size:
             raise LedgerError("expected an empty log to carry entries into, found one with entries")
     tip, frontier, size, time = genesis(origin), b"", 0, 0
+    lost: list[tuple[int, str]] = []
     for entries in _batches(source.entries()):
         new = []
         for entry, ids in zip(entries, _about(source, entries), strict=True):
@@ -43,6 +46,7 @@ def transfer(source: View, target: Store, *, progress: Callable[[int], None] | N
             data = encode_leaf(origin, leaf.index, tip, leaf.t, leaf.kind, dict(leaf.parts))
             tip, time = leaf_hash(data), leaf.t
             parts = {name: part if isinstance(part, tuple) else None for name, part in entry.parts.items()}
+            lost += [(entry.index, name) for name, part in entry.parts.items() if part is LOST]
             new.append(NewEntry(leaf.index, leaf.t, leaf.kind, data, tip, parts, ids))
         frontier, nodes = extend_many(frontier, size, [one.hash for one in new])
         size += len(new)
@@ -57,6 +61,7 @@ def transfer(source: View, target: Store, *, progress: Callable[[int], None] | N
         _apply(target, head, events=events)
     for rows in _batches(source.all_suppressions()):
         _apply(target, head, suppressions=rows)
+    return lost
 
 
 def finished(transaction: Transaction) -> None:

@@ -88,14 +88,18 @@ class Writing:
             if not self._outstanding.any():
                 return
             with self._store.read() as view:
-                due = bool(self._outstanding.due(view, self._clock()))
-            if due:
-                with self._transaction() as recorder:
-                    for one in self._outstanding.due(recorder.view, recorder.now):
-                        if isinstance(one, Prepared):
-                            recorder.record(one)
-                        else:
-                            erase_again(recorder, self._keys, one)
+                if not self._outstanding.due(view, self._clock()):
+                    return
+            erased = False
+            with self._transaction() as recorder:
+                for one in self._outstanding.due(recorder.view, recorder.now):
+                    if isinstance(one, Prepared):
+                        recorder.record(one)
+                    else:
+                        erase_again(recorder, self._keys, one)
+                        erased = True
+            if erased:
+                self._store.purge()
         except ConsentlibError as error:
             _log.error("what waits in the stop journal could not be recorded: %s", error)
 

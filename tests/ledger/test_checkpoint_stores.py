@@ -317,7 +317,7 @@ def test_what_can_not_be_used(how: str, tmp_path: Path) -> None:
 
 def test_locked_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who holds the database is waited for, and then named as the reason."""
-    monkeypatch.setattr(in_database, "_WAIT", 0.2)
+    monkeypatch.setattr(in_database, "WAIT", 0.2)
     store = SqliteCheckpoints(tmp_path / "c.db", "shop")
     store.replace(None, note(1))
     with closing(sqlite3.connect(store.place, isolation_level=None)) as other:

@@ -95,6 +95,15 @@ def test_new_life(shop: Shop) -> None:
     shop.ledger.verify(read_models=True)
 
 
+def test_second_erasure_of_who_came_back(shop: Shop) -> None:
+    """The fold that stays of an earlier life counts its own erasure too, as the log does."""
+    for _ in range(2):
+        shop.sign_up(ANN)
+        shop.ledger.erase(ANN, **WHY)
+        shop.clock.tick(days=1)
+    shop.ledger.verify(read_models=True)
+
+
 def test_import_does_not_resurrect(shop: Shop) -> None:
     """A consent from before the erasure, imported afterwards, stays erased, under a known id and a new one."""
     old = shop.clock() - 10 * DAY

@@ -226,3 +226,23 @@ def test_a_stop_recorded_twice_counts_once(restored: Shop) -> None:
     _, ledger = recovered(restored)
     assert [one.kind for one in ledger.history(BO)].count("consent.withdrawn") == 1
     ledger.close()
+
+
+def test_sealed(tmp_path: Path) -> None:
+    """A sealed ledger is recovered into a sealed one: what its vault opens no more was erased, and that comes on record."""
+    shop = Shop(f"sqlite:///{tmp_path}/shop.db", sealed=True)
+    for one in (ANN, BO):
+        shop.sign_up(one)
+    backup = save(shop)
+    reopen(shop)
+    shop.ledger.erase(ANN, reason="art17", by="dpo")
+    shop.ledger.checkpoint()
+    restore(shop, backup)
+    reopen(shop)
+    done, ledger = recovered(shop)
+    assert (done.erasures, ledger.verify(read_models=True).erased) == (1, 1)
+    assert (allowed(ledger, ANN), allowed(ledger, BO)) == ("erased", "consent_valid")
+    assert ledger.history(BO)[0].person is not None
+    assert BO.encode() not in (tmp_path / "new.db").read_bytes()
+    ledger.close()
+    shop.ledger.close()

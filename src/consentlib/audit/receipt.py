@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log import WITHHELD, Entry, Leaf, commitment, parse_leaf, parse_line
+from consentlib.log import Entry, Leaf, commitment, parse_leaf, parse_line
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
 from consentlib.signing import verify
@@ -42,7 +42,7 @@ def check_parts(entry: Entry, leaf: Leaf) -> None:
         problem = f"entry `{leaf.index}`: expected the receipt to show it with the parts it commits to, found others"
         raise VerificationError(problem, level="content", index=leaf.index, leaf=entry.leaf)
     for name, part in entry.parts.items():
-        if part is None or part is WITHHELD:
+        if not isinstance(part, tuple):
             continue
         salt, content = part
         if len(salt) != 32 or commitment(leaf.index, name, salt, content) != committed[name]:

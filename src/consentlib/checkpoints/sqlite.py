@@ -14,9 +14,9 @@ from typing import Final
 from consentlib.checkpoints.stores import conflict, covered_size
 from consentlib.errors import StoreUnavailableError
 from consentlib.journal import FileJournal, StopJournal
-from consentlib.store.sqlite_schema import has_ledger, switch_to_wal
+from consentlib.store.sqlite_file import WAIT, switch_to_wal
+from consentlib.store.sqlite_schema import has_ledger
 
-_WAIT: Final = 30.0
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS consentlib_checkpoints (
     log TEXT NOT NULL, size INTEGER NOT NULL, written_at REAL NOT NULL, note BLOB NOT NULL,
     PRIMARY KEY (log, size)) STRICT, WITHOUT ROWID"""
@@ -76,12 +76,12 @@ class SqliteCheckpoints:
             with _using:
                 if make:
                     self._make_file()
-                conn = sqlite3.connect(f"{self.place.as_uri()}?mode=rw", uri=True, timeout=_WAIT, isolation_level=None)
+                conn = sqlite3.connect(f"{self.place.as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None)
                 try:
                     if has_ledger(conn):
                         problem = "expected a database without a ledger for the checkpoints, found one"
                         raise StoreUnavailableError(problem, note="what restores the ledger must not restore its checkpoints")
-                    switch_to_wal(conn, _WAIT)
+                    switch_to_wal(conn)
                     conn.execute("PRAGMA synchronous = FULL").fetchall()
                     yield conn
                 finally:

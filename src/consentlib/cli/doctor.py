@@ -22,6 +22,7 @@ from consentlib.cli.output import (
     plural,
     say_json,
     say_table,
+    vault_option,
 )
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerError, VerificationError
@@ -32,6 +33,7 @@ from consentlib.log.note import Verifier
 from consentlib.policy import Policy
 from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, open_store
+from consentlib.store.sealed import SealedStore
 
 _DAY: Final = 86_400
 _MARKS: Final[dict[str, Callable[[str], str]]] = {"ok": good, "warning": str, "problem": bad}
@@ -49,20 +51,22 @@ class Finding(NamedTuple):
 @click.argument("url")
 @keys_option
 @checkpoints_option
+@vault_option
 @as_json
-def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> None:
+def doctor(url: str, keys: str | None, checkpoints: str | None, vault: str | None, json_: bool) -> None:
     """Look a ledger over: store, guards, keys, clock, checkpoints, policy, erased bytes. Exit 1 if something is wrong.
 
     Does not read the log: that is `verify`. Bytes of erased parts that a reader kept in a file are purged on the way.
     """
-    place = Place(url, keys, checkpoints)
+    place = Place(url, keys, checkpoints, vault=vault)
     with place.open() as ledger:
         chosen = ledger.policy
         # Before the ledger is closed, which signs what is not signed yet.
         signed = [*_checkpoints(place, ledger), *_journal(ledger)]
-    store = open_store(url)
+    store = open_store(url, vault=vault)
     try:
-        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen), *_purge(store)]
+        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen)]
+        found += [*_purge(store), *_vault(store)]  # in this order: a purge settles what the vault still has to erase
     finally:
         store.close()
     problems = sum(one.state == "problem" for one in found)
@@ -75,6 +79,7 @@ def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> 
 
 
 def _store(store: Store) -> Iterator[Finding]:
+    store = store.inner if isinstance(store, SealedStore) else store
     health: dict[str, Any] | None = store.health() if hasattr(store, "health") else None
     if health is None:
         yield Finding("store", "warning", "says nothing about its health")
@@ -185,3 +190,17 @@ def _purge(store: Store) -> Iterator[Finding]:
         return
     detail = "none wait in a file" if clean else "a reader keeps the store from letting go of them: close it, ask again"
     yield Finding("erased bytes", "ok" if clean else "problem", detail)
+
+
+def _vault(store: Store) -> Iterator[Finding]:
+    if not isinstance(store, SealedStore) or store.vault is None:
+        yield Finding("vault", "ok", "none: personal parts lie in the database in clear until they are erased")
+        return
+    health = store.vault.health()
+    loose = health["mode"] & 0o077
+    detail = f"`{health['path']}`, mode {health['mode']:04o}, {plural(health['keys'], 'key')}"
+    if loose:
+        detail += ": other users of this machine can reach it"
+    elif health["condemned"]:
+        detail += f": {health['condemned']:,} of them to be erased as soon as the store can be written"
+    yield Finding("vault", "problem" if loose else "warning" if health["condemned"] else "ok", detail)

@@ -23,7 +23,7 @@ from consentlib.log import Meaning, Report, parse_leaf
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
 from consentlib.opening import FORMAT
-from consentlib.store import open_store
+from consentlib.store import open_locked_store
 
 _STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _key_option = click.option(
@@ -202,6 +202,7 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
 @click.option("--origin", metavar="NAME", help="The log that it must be.")
 @click.option("--keys", metavar="FILE", help="The key file of a ledger.")
 @output.checkpoints_option
+@output.vault_option
 @click.option("--meaning", is_flag=True, help="Replay the rules: had each recorded send a ground? Takes several times as long.")
 @as_json
 def verify(
@@ -211,6 +212,7 @@ def verify(
     origin: str | None,
     keys: str | None,
     checkpoints: str | None,
+    vault: str | None,
     meaning: bool,
     json_: bool,
 ) -> None:
@@ -228,7 +230,7 @@ def verify(
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin, meaning)
+            report = _verify_ledger(Place(source, keys, checkpoints, vault=vault), verifiers, notes, origin, meaning)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
@@ -282,7 +284,7 @@ def _verify_database(
 ) -> Report:
     from consentlib.audit.verify import verify_view
 
-    with closing(open_store(place.url)) as store, progress("verifying", place.size) as done:
+    with closing(open_locked_store(place.url)) as store, progress("verifying", place.size) as done:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
         if notes and not verifiers:

@@ -25,6 +25,8 @@ _DAY: Final = 86_400_000
 @output.checkpoints_option
 @click.option("--new-keys", metavar="FILE", help="Where to write the keys for the new ledger. Default: beside it.")
 @click.option("--new-checkpoints", metavar="FOLDER", help="Where the new ledger keeps its checkpoints.")
+@output.vault_option
+@click.option("--new-vault", metavar="FILE", help="Where to put the vault of a new sealed ledger. Default: beside it.")
 @click.option("--without-journal", is_flag=True, help="Do without: each person must then agree anew to all that a no can end.")
 @as_json
 def recover(url: str, new_url: str, json_: bool, **asked: str | bool | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from consentlib.errors import FormatError
 from consentlib.log.leaf import base64
-from consentlib.log.verify import WITHHELD, Entry, Part
+from consentlib.log.verify import LOST, WITHHELD, Entry, Part
 
 
 def format_line(entry: Entry) -> bytes:
@@ -46,7 +46,7 @@ def parse_line(line: bytes) -> Entry:
 
 
 def _format_part(part: Part) -> bytes:
-    if part is None:
+    if part is None or part is LOST:
         return b"null"
     if part is WITHHELD:
         return b'"withheld"'

@@ -33,19 +33,22 @@ _NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
 _BATCH: Final = 1024  # leaf hashes held back, at most, to build the tree level by level
 
 
-class Withheld(Enum):
-    """The type of `WITHHELD`: a part that exists and is not shown."""
+class Unseen(Enum):
+    """The type of `WITHHELD`, a part that exists and is not shown, and `LOST`, one that is there but sealed under a key
+    that is gone."""
 
     WITHHELD = "withheld"
+    LOST = "lost"
 
 
-WITHHELD: Final = Withheld.WITHHELD
+WITHHELD: Final = Unseen.WITHHELD
+LOST: Final = Unseen.LOST
 
-Part = tuple[bytes, bytes] | Withheld | None
+Part = tuple[bytes, bytes] | Unseen | None
 
 
 class Entry(NamedTuple):
-    """An entry as a store or an export claims it. A part is (salt, data), `WITHHELD`, or None where it is gone."""
+    """An entry as a store or an export claims it. A part is (salt, data), `WITHHELD`, `LOST`, or None where it is gone."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which no entry needs
     leaf: bytes
@@ -156,7 +159,7 @@ def verify_entries(
         for label, expected in committed:
             name = label.decode()
             part = parts.get(name)
-            if part is None:
+            if part is None or part is LOST:  # lost is as good as gone: an erasure must be on record
                 gone.found(size, name, kind, leaf)
                 continue
             opened += 1

@@ -349,6 +349,8 @@ class _Transaction(_View):
             over["orders"][id] = {**(self._get("orders", id) or {}), order.order: order}
         over["events"].update((row.id, row) for row in changes.events)
         over["suppressions"].update((row.key, row) for row in changes.suppressions)
+        for key in changes.forget_suppressions:
+            self._put("suppressions", key, None)
         for index, name in changes.erase_parts:
             parts = self._get("parts", index) or {}
             if parts.get(name) is None:

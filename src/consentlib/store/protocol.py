@@ -108,6 +108,8 @@ class Changes:
     suppressions: list[Suppression] = field(factory=list)
     erase_parts: list[tuple[int, str]] = field(factory=list)
     """(index, part name): bytes and salt go, the name stays with None; each must be there."""
+    forget_suppressions: list[bytes] = field(factory=list)
+    """Keys of suppression rows."""
     forget_about: list[tuple[str, int]] = field(factory=list)
     """(address id, index): the entry is no longer found by `about`."""
     forget_lives: list[str] = field(factory=list)

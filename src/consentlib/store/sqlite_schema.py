@@ -7,7 +7,6 @@ accidents: who may write to the file may also drop a trigger. The proof is the c
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -89,19 +88,6 @@ def _migrations() -> Migrations:
     for number, step in enumerate(_STEPS, 1):
         steps(name=f"{number:04}")(step)
     return steps
-
-
-def switch_to_wal(conn: sqlite3.Connection, seconds: float) -> None:
-    """Write a log ahead from now on; waits so long for others, as the switch does not heed the busy timeout."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            conn.execute("PRAGMA journal_mode = WAL").fetchall()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 def has_ledger(conn: sqlite3.Connection) -> bool:

@@ -13,12 +13,10 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.sqlite_file import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.sqlite import SqliteStore
-
-WAIT: Final = 30.0
-"""Seconds a writer waits for its turn."""
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 250
@@ -324,6 +322,9 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
             conn.executemany(sql, rows)
     if changes.erase_parts:
         _erase(conn, changes.erase_parts)
+    if changes.forget_suppressions:
+        keys = [(key,) for key in changes.forget_suppressions]
+        conn.executemany("DELETE FROM consentlib_suppressions WHERE key = ?", keys)
     if changes.forget_about:
         conn.executemany("DELETE FROM consentlib_about WHERE address = ? AND idx = ?", changes.forget_about)
     if changes.forget_orders:

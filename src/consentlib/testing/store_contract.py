@@ -410,6 +410,17 @@ class StoreContract:
             assert view.suppression(KEY) == Suppression(KEY, 1, 3, '["æ"]')
             assert view.suppression(OTHER) is None
 
+    def test_suppressions_are_forgotten(self, store: Store) -> None:
+        """A row goes by its key, also in the transaction that looks; one that is not there is no error."""
+        first, second = Suppression(KEY, 1, 5, "[]"), Suppression(OTHER, 1, 9, "[]")
+        put(store, suppressions=[first, second])
+        with store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), forget_suppressions=[KEY, bytes(32)]))
+            assert [*transaction.all_suppressions()] == [second]
+        with store.read() as view:
+            assert [*view.all_suppressions()] == [second]
+            assert view.suppression(KEY) is None
+
     def test_about(self, store: Store) -> None:
         """`about` gives the indices of an address in ascending order."""
         with store.write() as transaction:

@@ -15,6 +15,7 @@
     │   ├── LedgerExistsError               `create` found a ledger
     │   ├── LedgerVersionError              a ledger of a newer format
     │   ├── StoreUnavailableError           the store can't be reached, read or written
+    │   │   └── CommitUnknownError          the answer to a commit was lost: it may stand
     │   ├── KeyFileError                    missing, unreadable or wrong keys
     │   ├── CheckpointConflictError         another process signed a checkpoint first
     │   ├── ClockError                      the clock is behind the log
@@ -110,6 +111,11 @@ class LedgerVersionError(LedgerError):
 
 class StoreUnavailableError(LedgerError):
     """The store can't be reached, read or written. The transaction left nothing behind."""
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The answer to a commit was lost. What was to be recorded may stand, or may not: recording an event again under the
+    `event_id` it had never doubles it."""
 
 
 class KeyFileError(LedgerError):

@@ -1,6 +1,7 @@
 """Stores: where a ledger is kept. `open_store` and `create_store` find the class by the scheme of a URL.
 
-`memory:` and `sqlite:///file.db` come with the library; others plug in through the entry-point group
+`memory:`, `sqlite:///file.db` and `postgresql://host/database` come with the library, the last with its extra `postgres`;
+others plug in through the entry-point group
 `consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`. A backend is imported when
 its scheme is first asked for.
 """
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, cast
 
-from consentlib.errors import InputError
+from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.store.protocol import (
     Changes,
     EventRow,
@@ -42,6 +43,8 @@ _GROUP: Final = "consentlib.stores"
 _OWN: Final = {
     "memory": ("consentlib.store.memory", "MemoryStore"),
     "sqlite": ("consentlib.store.sqlite", "SqliteStore"),
+    "postgresql": ("consentlib.store.postgres", "PostgresStore"),
+    "postgres": ("consentlib.store.postgres", "PostgresStore"),
 }
 
 
@@ -59,7 +62,12 @@ def _store_class(url: str) -> type[Store]:
     scheme, colon, rest = url.partition(":")
     if colon and scheme in _OWN:
         module, name = _OWN[scheme]
-        return cast("type[Store]", getattr(import_module(module), name))
+        try:
+            return cast("type[Store]", getattr(import_module(module), name))
+        except ImportError as error:
+            raise StoreUnavailableError(
+                f"expected the driver of `{scheme}` to be installed, found none: pip install 'consentlib[postgres]'"
+            ) from error
     from importlib.metadata import entry_points  # here, because it costs as much as half of this library
 
     plugged: dict[str, Any] = {entry.name: entry for entry in entry_points(group=_GROUP)}

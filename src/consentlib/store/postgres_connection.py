@@ -1,0 +1,154 @@
+"""Connections to PostgreSQL: what a URL says, a deadline for every answer, and a driver's errors in words of ours.
+
+A driver's error is never chained to ours: the server's words may repeat the role of the URL, or a value of a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from time import monotonic
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import psycopg
+from attrs import field, frozen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from consentlib.errors import InputError, StoreUnavailableError
+
+WAIT: Final = 30.0
+"""Seconds a writer waits for its turn."""
+
+_DEADLINE: Final = 45.0
+_LEDGER: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.ASCII)
+_DEFAULTS: Final = {
+    "target_session_attrs": "read-write",
+    "connect_timeout": "5",
+    "application_name": "consentlib",
+    # A peer that is gone without a word is noticed by the operating system, which closes the socket.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+_Answer = TypeVar("_Answer")
+
+
+@frozen
+class Target:
+    """Where a ledger is. `conninfo` holds a password, so it is in no repr; `place` names host and port for messages."""
+
+    conninfo: str = field(repr=False)
+    place: str
+    ledger: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """From `postgresql://user:password@host,host/database?ledger=name`. Raises `InputError`, which repeats nothing of it."""
+        start, _, query = url.partition("?")
+        named = [one.removeprefix("ledger=") for one in query.split("&") if one.startswith("ledger=")] or ["default"]
+        if len(named) > 1 or not _LEDGER.fullmatch(named[0]):
+            raise InputError("expected one `ledger` of lower-case letters, digits and `_.-`, found another form")
+        rest = "&".join(one for one in query.split("&") if one and not one.startswith("ledger="))
+        try:
+            said = {name: str(value) for name, value in conninfo_to_dict(f"{start}?{rest}" if rest else start).items()}
+        except psycopg.Error:
+            raise InputError("expected `postgresql://user@host/database` as libpq reads it, found another form") from None
+        hosts = said.get("host", said.get("hostaddr", "")).split(",")
+        ports = said.get("port", "5432").split(",")
+        place = ", ".join(f"{one or 'localhost'}:{ports[min(n, len(ports) - 1)]}" for n, one in enumerate(hosts))
+        return cls(make_conninfo("", **{**_DEFAULTS, **said, "client_encoding": "UTF8"}), place, named[0])
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose socket is closed where an answer does not come in time.
+
+    Nothing is cancelled at the server: a commit that is cancelled while it waits for a standby *succeeds*.
+    """
+
+    deadline: float = _DEADLINE
+
+    def wait(self, gen: Generator[Any, Any, _Answer], *args: Any, **options: Any) -> _Answer:
+        """See psycopg: work through `gen`; here until the deadline."""
+        return super().wait(self._in_time(gen), *args, **options)
+
+    def _in_time(self, gen: Generator[Any, Any, _Answer]) -> Generator[Any, Any, _Answer]:
+        end = 0.0
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready:  # psycopg asks again each tenth of a second
+                    end = end or monotonic() + self.deadline
+                    if monotonic() > end:
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError("no answer in time")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            answer: _Answer = done.value
+            return answer
+
+
+OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None}
+"""No statement is prepared at the server: behind a proxy the next one may go to another session."""
+
+
+def connect(target: Target) -> Connection:
+    """A connection of its own, for who begins or opens a ledger. Raises `StoreUnavailableError` with the reason."""
+    try:
+        return Connection.connect(target.conninfo, **OPTIONS)
+    except psycopg.Error as error:
+        raise unreachable(target, error) from None
+
+
+class _Reason(NamedTuple):
+    said: str
+    expected: str
+    found: str
+
+
+_REASONS: Final = (
+    _Reason("password authentication failed", "the server to take role and password", "them refused"),
+    _Reason("no password supplied", "the server to take role and password", "no password given"),
+    _Reason("no pg_hba.conf entry", "the server to let this machine in", "no rule in its `pg_hba.conf` that does"),
+    _Reason("is not permitted to log in", "a role that may log in", "another"),
+    _Reason("role ", "the role of the URL", "none by that name"),
+    _Reason("database ", "the database of the URL", "none by that name"),
+    _Reason("read-only", "the primary", "a server that is read-only"),
+    _Reason("too many", "a free connection at the server", "all in use"),
+    _Reason("refused", "a server that listens", "none"),
+    _Reason("translate host name", "a host by that name", "none"),
+    _Reason("timeout", "an answer in time", "none"),
+)
+
+
+def unreachable(target: Target, error: psycopg.Error) -> StoreUnavailableError:
+    """Why there is no connection. libpq tells it in words alone, in the language of the server."""
+    said = str(error)
+    for reason in _REASONS:
+        if reason.said in said:
+            return StoreUnavailableError(f"expected {reason.expected} at `{target.place}`, found {reason.found}")
+    return StoreUnavailableError(
+        f"expected a connection to `{target.place}`, found none",
+        note="the server may be away, or does not take this role, password or database",
+    )
+
+
+def translated(target: Target, error: psycopg.Error) -> StoreUnavailableError:
+    """What went wrong with a statement."""
+    state = error.sqlstate
+    if state is None or state[:2] in ("08", "57"):
+        found = f"`{state}`, and " if state else ""
+        return StoreUnavailableError(f"expected an answer of the server at `{target.place}`, found {found}the connection lost")
+    if state == "25006":
+        return StoreUnavailableError(f"expected the primary at `{target.place}`, found a server that is read-only")
+    if state == "42501":
+        return StoreUnavailableError(
+            f"expected a role that may keep ledgers at `{target.place}`, found one without the rights",
+            note="let the owner run the script of `consentlib.store.postgres_schema.role_script`",
+        )
+    if state == "55P03":
+        return StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
+    # Class 22 is about a value, and repeats it.
+    words = "" if state.startswith("22") else f": {error.diag.message_primary}"
+    return StoreUnavailableError(f"expected the server at `{target.place}` to do its work, found `{state}`{words}")

@@ -29,6 +29,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "wal_level": "replica",
     "max_wal_size": "256MB",
+    "fsync": "off",  # what a killed process wrote is with the operating system; only a power cut would lose it
 }
 
 

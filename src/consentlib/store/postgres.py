@@ -31,10 +31,7 @@ _MOST: Final = 10
 _PATIENCE: Final = 5.0
 """Seconds to wait for a connection: where the server is away, for it to come back."""
 
-_LOOKUP: Final = """SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,
-    extract(epoch FROM clock_timestamp())::float8 * 1000, l.key, l.id, l.since, l.index, l.suppressed, l.fold
-    FROM consentlib.heads AS h LEFT JOIN consentlib.lives AS l ON l.ledger = h.ledger AND l.key = %b
-    WHERE h.ledger = %b"""
+_LOOKUP: Final = "SELECT * FROM consentlib.lookup(%b, %b)"
 _stores: WeakSet[PostgresStore] = WeakSet()
 _inherited: list[object] = []
 """What a child has of its parent: kept, as letting go of it would say good-bye on the parent's sockets."""
@@ -208,14 +205,13 @@ class PostgresStore:
 
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`: one statement."""
-        conn, rows = self._begin(_LOOKUP, (key, self._ledger))
+        conn, rows = self._begin(_LOOKUP, (self._ledger, key))
         self._give_back(conn)
+        if not rows:
+            raise StoreUnavailableError("expected the head of this ledger, found none")
         self._heard(rows[0][6])
-        if rows[0][7] is None:
-            return Head._make(rows[0][:6]), ()
-        if len(rows) > 1:
-            rows.sort(key=lambda row: (row[10], row[9]))
-        return Head._make(rows[0][:6]), tuple([Life._make(row[7:]) for row in rows])
+        lives = tuple([Life._make(row[7:]) for row in rows]) if rows[0][7] is not None else ()
+        return Head._make(rows[0][:6]), lives
 
     def read(self) -> View:
         """See `Store.read`."""

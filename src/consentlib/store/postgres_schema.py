@@ -4,8 +4,9 @@ Everything lies in the schema `consentlib`, which holds any number of ledgers be
 hashed are `bytea`; text is compared by its bytes (`COLLATE "C"`), so that no index depends on an operating system's locale.
 
 Who writes does so by two functions that run with the owner's rights: `seat` takes the one writer's seat, `apply` changes
-what a transaction changes. The shop's role needs no right to write a table. Guards are rails against accidents: the owner
-may drop a trigger. The proof is the chain.
+what a transaction changes. So the shop's role needs no right to write a table, and the plans of all those statements are
+made once a session, though nothing is prepared. Guards are rails against accidents: the owner may drop a trigger. The proof
+is the chain.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Rows(NamedTuple):
 
     @property
     def params(self) -> str:
-        """The parameters of `apply` that hold them, one array a column."""
-        return ", ".join(f"{self.table}_{one}[]" for one in self.columns.split(", "))
+        """The parameters of `apply` that hold them, one array a column; left out where there is no row."""
+        return ", ".join(f"{self.table}_{one}[] = NULL" for one in self.columns.split(", "))
 
     @property
     def arrays(self) -> str:
@@ -151,6 +152,16 @@ BEGIN
     SELECT * INTO head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
     now := extract(epoch FROM clock_timestamp()) * 1000;
     durability := current_setting('synchronous_commit');
+END $$;
+
+CREATE OR REPLACE FUNCTION consentlib.lookup(of_ledger int, of_key bytea) RETURNS TABLE ({_NEW_HEAD}, now float8, {LIVES.columns})
+LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,
+        (extract(epoch FROM clock_timestamp()) * 1000)::float8, l.key, l.id, l.since, l.index, l.suppressed, l.fold
+        FROM consentlib.heads AS h LEFT JOIN consentlib.lives AS l ON l.ledger = h.ledger AND l.key = of_key
+        WHERE h.ledger = of_ledger ORDER BY l.index, l.since;
 END $$;
 
 CREATE OR REPLACE FUNCTION consentlib.purging(of_ledger int) RETURNS void
@@ -298,7 +309,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA consentlib FROM PUBLIC, {role};
 REVOKE ALL ON SCHEMA consentlib FROM PUBLIC, {role};
 GRANT USAGE ON SCHEMA consentlib TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA consentlib TO {role};
-GRANT EXECUTE ON FUNCTION consentlib.seat, consentlib.apply, consentlib.purging TO {role};
+GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.apply, consentlib.purging TO {role};
 """
 
 

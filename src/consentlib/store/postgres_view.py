@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -32,9 +32,11 @@ _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
-_GROUPS: Final = (*schema.PUT, schema.ERASE, *schema.FORGET)
-_APPLY: Final = f"SELECT consentlib.apply({', '.join(['%b'] * (7 + sum(len(one.names) for one in _GROUPS)))})"
-_NOTHING: Final = tuple((None,) * len(one.names) for one in _GROUPS)
+_APPLY: Final = "SELECT consentlib.apply(%b, %b, %b, %b, %b, %b, %b"
+_GROUPS: Final = [
+    ", ".join(f"{group.table}_{name} => %b" for name in group.names)
+    for group in (*schema.PUT, schema.ERASE, *schema.FORGET)
+]  # fmt: skip
 
 
 class _Ended:
@@ -258,15 +260,17 @@ class Transaction(View):
         if self._failed:
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        self._rows(_APPLY, *changes.head, *_columns(changes))
+        groups = [(said, list(map(list, zip(*rows, strict=True)))) for said, rows in zip(_GROUPS, _rows(changes), strict=True) if rows]
+        said = "".join([f", {one}" for one, _ in groups])
+        self._rows(f"{_APPLY}{said})", *changes.head, *[column for _, columns in groups for column in columns])
         self._failed = False
         self._head = changes.head
 
 
-def _columns(changes: Changes) -> Iterator[Any]:
-    """What `apply` takes after the head: a list for each column of each group of rows; None for those of an empty group."""
+def _rows(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
+    """What changes as rows of the groups of `apply`, in their order."""
     entries: Sequence[NewEntry] = changes.entries
-    groups: tuple[Iterable[Sequence[Any]], ...] = (
+    return (
         [(one.index, one.time, one.kind, one.leaf, one.hash) for one in entries],
         [(one.index, name, *part) for one in entries for name, part in one.parts.items()],
         {(id, one.index): None for one in entries for id in one.about},
@@ -280,11 +284,9 @@ def _columns(changes: Changes) -> Iterator[Any]:
         changes.forget_orders,
         [(id,) for id in changes.forget_lives],
     )
-    for rows, nothing in zip(groups, _NOTHING, strict=True):
-        yield from map(list, zip(*rows, strict=True)) if rows else nothing
 
 
-def _last(rows: Iterable[tuple[Any, Any]]) -> Iterable[Any]:
+def _last(rows: Iterable[tuple[Any, Any]]) -> Collection[Any]:
     """Of the rows with one key the last: one statement can't put a row twice."""
     found: Mapping[Any, Any] = dict(rows)
     return found.values()

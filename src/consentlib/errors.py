@@ -15,6 +15,7 @@
     │   ├── LedgerExistsError               `create` found a ledger
     │   ├── LedgerVersionError              a ledger of a newer format
     │   ├── StoreUnavailableError           the store can't be reached, read or written
+    │   │   ├── CommitUndoneError           the answer to a commit was lost, and it did not take place
     │   │   └── CommitUnknownError          the answer to a commit was lost: it may stand
     │   ├── KeyFileError                    missing, unreadable or wrong keys
     │   ├── CheckpointConflictError         another process signed a checkpoint first
@@ -111,6 +112,10 @@ class LedgerVersionError(LedgerError):
 
 class StoreUnavailableError(LedgerError):
     """The store can't be reached, read or written. The transaction left nothing behind."""
+
+
+class CommitUndoneError(StoreUnavailableError):
+    """The answer to a commit was lost, and it was found that it did not take place. Nothing was stored."""
 
 
 class CommitUnknownError(StoreUnavailableError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,6 +20,7 @@ from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import (
+    CommitUndoneError,
     ConsentlibError,
     InputError,
     KeyFileError,
@@ -42,22 +42,18 @@ from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
 from consentlib.privacy import Erasure, erase
 from consentlib.reader import Limit, read_scope
-from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.recorder import Prepared, Recorded, Recorder, prepare
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
+from consentlib.settling import settle
 from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, create_store, open_store
-from consentlib.store.protocol import Changes, NewEntry
+from consentlib.store.protocol import Changes
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
 
 _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
-
-
-def system_clock() -> int:
-    """Now, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class Ledger:
@@ -73,7 +69,7 @@ class Ledger:
         keys: Keys,
         checkpoints: CheckpointStore,
         *,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
     ) -> None:
         if store.meta.get("format") != FORMAT:
@@ -81,9 +77,9 @@ class Ledger:
         keys.verify(store.meta)
         self._store = store
         self._keys = keys
-        self._clock = clock
+        self._clock = store.clock if clock is None else clock
         self._closed = False
-        self._asking = Asking(store, keys, clock, mode)
+        self._asking = Asking(store, keys, self._clock, mode)
         self.origin = store.meta["origin"]
         self._notary = Notary(store, self.origin, keys.signing, checkpoints)
 
@@ -96,7 +92,7 @@ class Ledger:
         origin: str | None = None,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
@@ -110,6 +106,8 @@ class Ledger:
         origin = f"{chosen.controller}/consent" if origin is None else origin
         check_origin(origin)
         made, path = (keys, None) if isinstance(keys, Keys) else (Keys.generate(), key_path(url, keys))
+        if path is None and not isinstance(keys, Keys) and not url.startswith("memory:"):
+            raise KeyFileError("expected a place for the keys of this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
         _refuse_existing(url, path)
         kept = checkpoint_store(url, origin, made, checkpoints)
         kept.prepare()
@@ -137,7 +135,7 @@ class Ledger:
         *,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
     ) -> Self:
         """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`.
@@ -168,19 +166,20 @@ class Ledger:
 
         Raises `InputError` for what is not a recordable event, `EventConflictError` and `ErasedError` for a taken id,
         `ClockError` while the clock is behind the log, `StoreUnavailableError`; nothing was stored then. A stop raises only
-        the last.
+        the last, or its kind `CommitUnknownError` where the answer to the commit was lost and what became of it can't be found
+        out: record it again under the same `event_id` then.
         """
         return self.record_many([event])[0]
 
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which."""
         prepared = list(_each(lambda event: prepare(event, self._keys), events))
-        recorded: list[Recorded] = []
-        if prepared:
-            with self._appending() as recorder:
-                recorder.expect(prepared)
-                recorded += _each(recorder.record, prepared)
-        return recorded
+        if not prepared:
+            return []
+        try:
+            return self._record(prepared)
+        except CommitUndoneError:  # nothing of it is there, so that nothing is doubled
+            return self._record(prepared)
 
     def withdraw(
         self,
@@ -389,11 +388,16 @@ class Ledger:
 
     # Below the door.
 
+    def _record(self, prepared: Sequence[Prepared]) -> list[Recorded]:
+        with self._appending() as recorder:
+            recorder.expect(prepared)
+            return list(_each(recorder.record, prepared))
+
     @contextmanager
     def _appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
         """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
 
-        Where the answer to the commit was lost, the entries are looked for: if they are there, all is well.
+        Where the answer to the commit was lost, `settle` finds out whether it stands.
         """
         recorder = None
         try:
@@ -405,18 +409,10 @@ class Ledger:
                     recorder.finish()
             head, now = recorder.changes.head, recorder.now
             self._sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
-        except StoreUnavailableError:
-            if recorder is None or not self._holds(recorder.changes.entries):
+        except StoreUnavailableError as error:
+            if recorder is None:
                 raise
-
-    def _holds(self, entries: Sequence[NewEntry]) -> bool:
-        """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""
-        try:
-            with self._store.read() as view:
-                found = view.entry(entries[-1].index) if entries else None
-        except StoreUnavailableError:
-            return False
-        return found is not None and found.leaf == entries[-1].leaf
+            settle(self._store, recorder.changes, recorder.head, error)
 
     def _opened(self, note: bytes) -> Checkpoint:
         return open_checkpoint(note, [self._notary.verifier], verify_signature)

@@ -1,4 +1,4 @@
-"""How fast the PostgreSQL store is, beside bare psycopg on the same server in the same run: `python tests/benchmarks/postgres.py`.
+"""How fast the PostgreSQL store is, beside bare psycopg in the same run: `python tests/benchmarks/postgres.py [--quick]`.
 
 Writers are processes, as the workers of a shop are. The bare transaction is the least that keeps a chain whole: lock a head's
 row, insert one row, update the head, commit. Ours and the bare one take turns, so that a busy machine slows both.
@@ -149,7 +149,9 @@ def checks(server: Server, rounds: int, each: int, size: int) -> Iterator[Row]:
 
         def read() -> None:
             for key in keys:
-                conn.execute("SELECT fold FROM consentlib.lives WHERE ledger = 1 AND key = %s", (key,), prepare=False).fetchall()
+                conn.execute(
+                    "SELECT fold FROM consentlib.lives WHERE ledger = 1 AND key = %s", (key,), prepare=False
+                ).fetchall()
 
         raw_took, took = in_turn(rounds, read, check)
     shown = f"{raw_took / each * 1e6:.0f} us to read the row, ratio {took / raw_took:.2f}"

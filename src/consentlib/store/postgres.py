@@ -24,6 +24,7 @@ from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError,
 from consentlib.log import genesis
 from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_connection import OPTIONS, WAIT, Connection, Target, connect, translated
+from consentlib.store.postgres_health import health
 from consentlib.store.postgres_view import FORKED, Transaction, View
 from consentlib.store.protocol import Head, Life
 
@@ -84,6 +85,8 @@ class PostgresStore:
     # Opening and creating
 
     def _create(self, conn: Connection, meta: Mapping[str, str]) -> None:
+        if conn.info.server_version < schema.OLDEST:
+            raise StoreUnavailableError("expected PostgreSQL 15 or newer, found an older one")
         found = conn.info.parameter_status("server_encoding")
         if found != schema.ENCODING:
             raise StoreUnavailableError(f"expected a database in `{schema.ENCODING}`, found one in `{found}`")
@@ -222,7 +225,7 @@ class PostgresStore:
         return Transaction(self)
 
     def clock(self) -> int:
-        """See `Store.clock`: the server's, as it was last heard with a lookup or a write transaction, and time gone by since."""
+        """See `Store.clock`: the server's, as last heard with a lookup or a write transaction, and the time gone by since."""
         return int(monotonic() * 1000 + self._ahead)
 
     def purge(self) -> bool:
@@ -255,6 +258,21 @@ class PostgresStore:
             self._pool.close()
         if waited:
             self._writing.release()
+
+    # For `doctor`
+
+    def guards(self) -> list[str]:
+        """Names of the append-only guards that are missing, altered or off."""
+        guards: list[str] = self.health()["missing_guards"]
+        return guards
+
+    def health(self) -> dict[str, Any]:
+        """Facts about server, role and pool: see `postgres_health`."""
+        with self.read() as view:
+            try:
+                return {**health(view._conn), "pool_size": _MOST}
+            except psycopg.Error as error:
+                raise translated(self._target, error) from None
 
 
 def _after_fork_in_child() -> None:

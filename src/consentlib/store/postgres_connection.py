@@ -44,7 +44,7 @@ class Target:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """From `postgresql://user:password@host,host/database?ledger=name`. Raises `InputError`, which repeats nothing of it."""
+        """From `postgresql://user:password@host,host/database?ledger=name`. Raises `InputError`, without a word of it."""
         start, _, query = url.partition("?")
         named = [one.removeprefix("ledger=") for one in query.split("&") if one.startswith("ledger=")] or ["default"]
         if len(named) > 1 or not _LEDGER.fullmatch(named[0]):
@@ -55,8 +55,10 @@ class Target:
         except psycopg.Error:
             raise InputError("expected `postgresql://user@host/database` as libpq reads it, found another form") from None
         hosts = said.get("host", said.get("hostaddr", "")).split(",")
-        ports = said.get("port", "5432").split(",")
-        place = ", ".join(f"{one or 'localhost'}:{ports[min(n, len(ports) - 1)]}" for n, one in enumerate(hosts))
+        ports = said.get("port", "").split(",")
+        place = ", ".join(
+            f"{host or 'localhost'}:{port or '5432'}" for host, port in zip(hosts, ports * len(hosts), strict=False)
+        )
         return cls(make_conninfo("", **{**_DEFAULTS, **said, "client_encoding": "UTF8"}), place, named[0])
 
 

@@ -23,6 +23,7 @@ VERSION: Final = 1
 """The version of the tables. One more with each step of `_STEPS`."""
 
 ENCODING: Final = "UTF8"
+OLDEST: Final = 150_000
 
 _MIGRATING: Final = int.from_bytes(b"consentl")
 """The advisory lock that one of several starting processes holds while it migrates."""
@@ -154,8 +155,8 @@ BEGIN
     durability := current_setting('synchronous_commit');
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.lookup(of_ledger int, of_key bytea) RETURNS TABLE ({_NEW_HEAD}, now float8, {LIVES.columns})
-LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION consentlib.lookup(of_ledger int, of_key bytea)
+RETURNS TABLE ({_NEW_HEAD}, now float8, {LIVES.columns}) LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,
@@ -297,19 +298,26 @@ def loose_rights(conn: psycopg.Connection[Any]) -> list[str]:
 
 
 def role_script(role: str) -> str:
-    """SQL that lets `role` keep ledgers and nothing more: read the tables, and write by the functions alone.
+    """SQL that lets `role` keep ledgers and nothing more: read the tables, write by the functions alone, and from version 17
+    of the server vacuum what is erased.
 
     For the owner of the schema to run, after the first ledger was created and again after an upgrade of this library.
     Raises `InputError` for a role that is not lower-case letters, digits and `_`.
     """
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", role, re.ASCII):
         raise InputError("expected a role of lower-case letters, digits and `_`, found another form")
+    maintained = ", ".join(f"consentlib.{one}" for one in ("purges", *_PURGED))
     return f"""\
 REVOKE ALL ON ALL TABLES IN SCHEMA consentlib FROM PUBLIC, {role};
 REVOKE ALL ON SCHEMA consentlib FROM PUBLIC, {role};
 GRANT USAGE ON SCHEMA consentlib TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA consentlib TO {role};
 GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.apply, consentlib.purging TO {role};
+DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        EXECUTE 'GRANT MAINTAIN ON {maintained} TO {role}';
+    END IF;
+END $$;
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -260,7 +259,9 @@ class Transaction(View):
         if self._failed:
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        groups = [(said, list(map(list, zip(*rows, strict=True)))) for said, rows in zip(_GROUPS, _rows(changes), strict=True) if rows]
+        groups = [
+            (said, list(map(list, zip(*rows, strict=True)))) for said, rows in zip(_GROUPS, _rows(changes), strict=True) if rows
+        ]
         said = "".join([f", {one}" for one, _ in groups])
         self._rows(f"{_APPLY}{said})", *changes.head, *[column for _, columns in groups for column in columns])
         self._failed = False

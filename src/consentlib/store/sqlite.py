@@ -26,7 +26,7 @@ from consentlib.errors import (
 )
 from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
-from consentlib.store.protocol import Head, Life
+from consentlib.store.protocol import Head, Life, system_clock
 from consentlib.store.sqlite_view import FORKED, Transaction, View
 from consentlib.store.sqlite_view import WAIT as _WAIT
 
@@ -50,6 +50,8 @@ _stores: WeakSet[SqliteStore] = WeakSet()
 
 class SqliteStore:
     """The store of `sqlite:` URLs."""
+
+    clock = staticmethod(system_clock)
 
     def __init__(self, path: Path) -> None:
         self._path = path

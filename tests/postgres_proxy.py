@@ -20,6 +20,7 @@ class _Listener:
         self._target = urlsplit(url)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self.url = self._target._replace(
             netloc=f"{self._target.username}:{self._target.password}@127.0.0.1:{self._socket.getsockname()[1]}"
         ).geturl()
@@ -33,6 +34,10 @@ class _Listener:
         self._socket.close()
         for one in self._open:
             _end(one)
+        for thread in self._threads:
+            thread.join(10)
+        for one in self._open:
+            one.close()
 
     def _accept(self) -> None:
         while True:
@@ -41,7 +46,9 @@ class _Listener:
             except OSError:
                 return
             self._open.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _serve(self, client: socket.socket) -> None:
         raise NotImplementedError
@@ -67,35 +74,37 @@ class Line(_Listener):
         assert self._target.hostname is not None
         server = socket.create_connection((self._target.hostname, self._target.port or 5432))
         self._open.append(server)
-        while True:
-            for one in select.select([client, server], [], [])[0]:
-                try:
-                    data = one.recv(65_536)
-                except OSError:
-                    data = b""
-                if not data:
-                    _end(client)
-                    _end(server)
-                    return
-                if one is server:
-                    client.sendall(data)
-                    continue
-                if self.cut_at is not None and self.cut_at in data:
-                    self.cut_at = None
-                    self._break(client, server, data)
-                    return
-                server.sendall(data)
+        try:
+            while self._carry(client, server):
+                pass
+        except OSError:
+            pass
+        _end(client)
+        _end(server)
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> bool:
+        """Carry what one side says to the other; False once the line is broken or one of them is gone."""
+        for one in select.select([client, server], [], [])[0]:
+            data = one.recv(65_536)
+            if not data:
+                return False
+            if one is client and self.cut_at is not None and self.cut_at in data:
+                self.cut_at = None
+                self._break(client, server, data)
+                return False
+            (client if one is server else server).sendall(data)
+        return True
 
     def _break(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
         if self.reached:
             server.sendall(data)
             server.recv(65_536)
         if self.silent:
-            return
+            while client.recv(65_536):
+                pass
         _end(server)
         if self.meanwhile is not None:
             self.meanwhile()
-        _end(client)
 
 
 class Pooling(_Listener):
@@ -104,7 +113,7 @@ class Pooling(_Listener):
 
     def __init__(self, url: str, sessions: int = 3) -> None:
         super().__init__(url)
-        self._idle = [psycopg.connect(url, autocommit=True) for _ in range(sessions)]
+        self._idle = [psycopg.connect(url, autocommit=True, prepare_threshold=None) for _ in range(sessions)]
         self._free = threading.Condition()
         self.turns = 0
 
@@ -142,7 +151,7 @@ class Pooling(_Listener):
             session = self._idle.pop(0)
             self.turns += 1
         server = socket.socket(fileno=os.dup(session.fileno()))
-        server.setblocking(True)
+        server.settimeout(60)  # the flag is shared with the session's own descriptor, which must not block
         try:
             while True:
                 server.sendall(message)
@@ -155,9 +164,11 @@ class Pooling(_Listener):
                     break
                 client.sendall(answer)
                 message = _message(client)
+                if message[:1] == b"X":
+                    raise EOFError
         finally:
             server.close()
-            session.pgconn.nonblocking = 1
+            session.execute("ROLLBACK")
             session.execute("DISCARD ALL")
             with self._free:
                 self._idle.append(session)
@@ -185,8 +196,8 @@ def _exactly(one: socket.socket, size: int) -> bytes:
 
 
 def _end(one: socket.socket) -> None:
+    """Let neither side say more; the descriptor stays until the block is left, as others may be looking at it."""
     try:
         one.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass
-    one.close()

@@ -455,7 +455,7 @@ def test_health(store: PostgresStore) -> None:
     assert found["schema_version"] == postgres_schema.VERSION
     assert (found["standby"], found["synchronous_commit"], found["synchronous_standby_names"]) == (False, "on", "")
     assert abs(found["clock_difference"]) < 60_000
-    assert found["pool_size"] > 1
+    assert found["connections"] > 1
 
 
 def test_a_shop_on_postgres(postgres_url: str) -> None:

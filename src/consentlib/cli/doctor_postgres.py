@@ -40,4 +40,4 @@ def findings(health: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     apart = health["clock_difference"]
     state = "warning" if abs(apart) > _DIFFERENCE else "ok"
     yield "server clock", state, f"{abs(apart)} ms {'behind' if apart < 0 else 'ahead of'} this machine's; the server's counts"
-    yield "connections", "ok", f"at most {health['pool_size']} of this process"
+    yield "connections", "ok", f"at most {health['connections']} of this process"

@@ -17,20 +17,14 @@ from typing import Any, Final, Self
 from weakref import WeakSet
 
 import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError, StoreUnavailableError
 from consentlib.log import genesis
 from consentlib.store import postgres_schema as schema
-from consentlib.store.postgres_connection import OPTIONS, WAIT, Connection, Target, connect, translated
+from consentlib.store.postgres_connection import MOST, WAIT, Connection, Connections, Late, Target, connect, translated
 from consentlib.store.postgres_health import health
 from consentlib.store.postgres_view import FORKED, Transaction, View
 from consentlib.store.protocol import Head, Life
-
-_MOST: Final = 10
-_PATIENCE: Final = 5.0
-"""Seconds to wait for a connection: where the server is away, for it to come back."""
 
 _LOOKUP: Final = "SELECT * FROM consentlib.lookup(%b, %b)"
 _stores: WeakSet[PostgresStore] = WeakSet()
@@ -43,7 +37,6 @@ class PostgresStore:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._closed = False
         self._ledger = 0
         self._ahead = 0.0
         self.meta: Mapping[str, str] = MappingProxyType({})
@@ -124,70 +117,32 @@ class PostgresStore:
     # Connections
 
     def _begin_process(self) -> None:
-        self._opening = threading.Lock()
         self._writing = threading.Lock()
         self._writer: int | None = None
-        self._pool: ConnectionPool[Connection] | None = None
+        self._connections = Connections(self._target)
         self._views: WeakSet[View] = WeakSet()
-
-    def _take(self) -> Connection:
-        """A connection that must be given back."""
-        if self._closed:
-            raise StoreUnavailableError("expected an open store, found it closed")
-        try:
-            return (self._pool or self._open_pool()).getconn()
-        except PoolClosed:
-            raise StoreUnavailableError("expected an open store, found it closed") from None
-        except PoolTimeout:
-            connect(self._target).close()  # says why there is none; if there is one, all of ours are in use
-            raise StoreUnavailableError(f"expected a connection within {_PATIENCE:.0f} s, found {_MOST} in use") from None
-
-    def _open_pool(self) -> ConnectionPool[Connection]:
-        with self._opening:
-            if self._pool is None:
-                self._pool = ConnectionPool(
-                    self._target.conninfo,
-                    connection_class=Connection,
-                    kwargs=OPTIONS,
-                    min_size=0,
-                    max_size=_MOST,
-                    timeout=_PATIENCE,
-                    num_workers=1,
-                    open=True,
-                )
-            return self._pool
 
     def _begin(self, sql: str, values: Sequence[Any] | None = None, *, again: bool = True) -> tuple[Connection, list[Any]]:
         """A connection on which `sql` was done first, and the rows that its last statement gives.
 
-        A connection may have died while it lay idle: then all that lie idle are looked over, and another is taken.
+        A connection may have died while it lay idle: then all that lie idle are closed, and a new one is taken.
         """
-        conn = self._take()
+        conn = self._connections.take()
         try:
             cursor = conn.execute(sql, values, binary=values is not None)
             while cursor.nextset():
                 pass
             return conn, cursor.fetchall()
         except psycopg.Error as error:
-            lost = conn.closed
-            self._give_back(conn)
-            if not (lost and again and self._pool is not None):
+            died = conn.closed and not isinstance(error, Late)
+            self._connections.give_back(conn)
+            if not (died and again):
                 raise translated(self._target, error) from None
         except BaseException:
-            self._give_back(conn)
+            self._connections.give_back(conn)
             raise
-        self._pool.check()
+        self._connections.drop_idle()
         return self._begin(sql, values, again=False)
-
-    def _give_back(self, conn: Connection) -> None:
-        """Let no transaction stay open, whatever happened to it; a connection that can't do that is given up."""
-        try:
-            if conn.pgconn.transaction_status != TransactionStatus.IDLE and not conn.closed:
-                conn.execute("ROLLBACK")
-        except psycopg.Error:
-            conn.close()
-        if self._pool is not None:
-            self._pool.putconn(conn)
 
     def _queue(self, end: float) -> None:
         """Wait for the turn among the writers of this process."""
@@ -209,7 +164,7 @@ class PostgresStore:
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`: one statement."""
         conn, rows = self._begin(_LOOKUP, (self._ledger, key))
-        self._give_back(conn)
+        self._connections.give_back(conn)
         if not rows:
             raise StoreUnavailableError("expected the head of this ledger, found none")
         self._heard(rows[0][6])
@@ -248,14 +203,12 @@ class PostgresStore:
         finally:
             conn.remove_notice_handler(warned.append)
             del conn.deadline
-            self._give_back(conn)
+            self._connections.give_back(conn)
 
     def close(self) -> None:
         """See `Store.close`. Waits for a transaction of another thread; views that are open end when they are left."""
         waited = self._writer != threading.get_ident() and self._writing.acquire(timeout=WAIT)
-        self._closed = True
-        if self._pool is not None:
-            self._pool.close()
+        self._connections.close()
         if waited:
             self._writing.release()
 
@@ -270,18 +223,21 @@ class PostgresStore:
         """Facts about server, role and pool: see `postgres_health`."""
         with self.read() as view:
             try:
-                return {**health(view._conn), "pool_size": _MOST}
+                return {**health(view._conn), "connections": MOST}
             except psycopg.Error as error:
                 raise translated(self._target, error) from None
 
 
 def _after_fork_in_child() -> None:
     for store in _stores:
-        _inherited.append(store._pool)
+        closed = store._connections.closed
+        _inherited.append(store._connections)
         for view in store._views:
             _inherited.append(view._conn)
             view._conn = FORKED
         store._begin_process()
+        if closed:
+            store._connections.close()
 
 
 if hasattr(os, "register_at_fork"):

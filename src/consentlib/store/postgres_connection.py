@@ -6,6 +6,7 @@ A driver's error is never chained to ours: the server's words may repeat the rol
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Generator
 from time import monotonic
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -13,12 +14,17 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 import psycopg
 from attrs import field, frozen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from consentlib.errors import InputError, StoreUnavailableError
 
 WAIT: Final = 30.0
 """Seconds a writer waits for its turn."""
 
+MOST: Final = 10
+"""Connections of a process: one writes, the others read."""
+
+_PATIENCE: Final = 5.0
 _DEADLINE: Final = 45.0
 _LEDGER: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.ASCII)
 _DEFAULTS: Final = {
@@ -62,6 +68,10 @@ class Target:
         return cls(make_conninfo("", **{**_DEFAULTS, **said, "client_encoding": "UTF8"}), place, named[0])
 
 
+class Late(psycopg.OperationalError):
+    """No answer came in time, and the socket was closed."""
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection whose socket is closed where an answer does not come in time.
 
@@ -84,23 +94,76 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                     end = end or monotonic() + self.deadline
                     if monotonic() > end:
                         self.pgconn.finish()
-                        raise psycopg.OperationalError("no answer in time")
+                        raise Late
                 wanted = gen.send(ready)
         except StopIteration as done:
             answer: _Answer = done.value
             return answer
 
 
-OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None}
+_OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None}
 """No statement is prepared at the server: behind a proxy the next one may go to another session."""
 
 
 def connect(target: Target) -> Connection:
     """A connection of its own, for who begins or opens a ledger. Raises `StoreUnavailableError` with the reason."""
     try:
-        return Connection.connect(target.conninfo, **OPTIONS)
+        return Connection.connect(target.conninfo, **_OPTIONS)
     except psycopg.Error as error:
         raise unreachable(target, error) from None
+
+
+class Connections:
+    """The connections of one process to one server, opened when none lies idle. Threads may share it.
+
+    No thread watches over them: one that died idle is found when it is used, and what can't be opened says why at once.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._idle: list[Connection] = []
+        self._free = threading.BoundedSemaphore(MOST)
+        self.closed = False
+
+    def take(self) -> Connection:
+        """A connection, which must be given back. Waits a little where all are in use."""
+        if self.closed:
+            raise StoreUnavailableError("expected an open store, found it closed")
+        if not self._free.acquire(timeout=_PATIENCE):
+            raise StoreUnavailableError(f"expected a free connection within {_PATIENCE:.0f} s, found {MOST} in use")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            return connect(self._target)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def give_back(self, conn: Connection) -> None:
+        """Let no transaction stay open, whatever happened to it; a connection that can't do that is given up."""
+        try:
+            if not conn.closed and conn.pgconn.transaction_status != TransactionStatus.IDLE:
+                conn.execute("ROLLBACK")
+        except psycopg.Error:
+            conn.close()
+        if not conn.closed:
+            self._idle.append(conn)
+        self._free.release()
+        if self.closed:
+            self.drop_idle()
+
+    def drop_idle(self) -> None:
+        """Close what lies idle: one of them was found dead."""
+        idle, self._idle = self._idle, []
+        for one in idle:
+            one.close()
+
+    def close(self) -> None:
+        """Close what lies idle now, and what is in use when it is given back."""
+        self.closed = True
+        self.drop_idle()
 
 
 class _Reason(NamedTuple):
@@ -119,6 +182,7 @@ _REASONS: Final = (
     _Reason("read-only", "the primary", "a server that is read-only"),
     _Reason("too many", "a free connection at the server", "all in use"),
     _Reason("refused", "a server that listens", "none"),
+    _Reason("resolve host", "a host by that name", "none"),
     _Reason("translate host name", "a host by that name", "none"),
     _Reason("timeout", "an answer in time", "none"),
 )
@@ -139,10 +203,12 @@ def unreachable(target: Target, error: psycopg.Error) -> StoreUnavailableError:
 def translated(target: Target, error: psycopg.Error) -> StoreUnavailableError:
     """What went wrong with a statement."""
     state = error.sqlstate
+    if isinstance(error, Late):
+        return StoreUnavailableError(f"expected an answer of the server at `{target.place}` in time, found none")
     if state is None or state[:2] in ("08", "57"):
         found = f"`{state}`, and " if state else ""
         return StoreUnavailableError(f"expected an answer of the server at `{target.place}`, found {found}the connection lost")
-    if state == "25006":
+    if state in ("25006", "0A000"):  # a write to a standby, or one announced there
         return StoreUnavailableError(f"expected the primary at `{target.place}`, found a server that is read-only")
     if state == "42501":
         return StoreUnavailableError(

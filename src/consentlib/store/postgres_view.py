@@ -71,7 +71,7 @@ class View:
         conn, self._conn, self._head = self._conn, _NOT_OPEN, None
         if conn is not FORKED:
             self._store._views.discard(self)
-            self._store._give_back(conn)
+            self._store._connections.give_back(conn)
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         try:
@@ -211,7 +211,7 @@ class Transaction(View):
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
                     self._conn.execute("SET LOCAL synchronous_commit = on")
             except BaseException:
-                store._give_back(self._conn)
+                store._connections.give_back(self._conn)
                 raise
         except BaseException:
             store._unqueue()
@@ -237,7 +237,7 @@ class Transaction(View):
         finally:
             conn.remove_notice_handler(self._notice)
             store._views.discard(self)
-            store._give_back(conn)
+            store._connections.give_back(conn)
             store._unqueue()
 
     def _commit(self, conn: Connection) -> None:

@@ -122,11 +122,12 @@ class Server(Database):
         self._process.kill()
         self._process.wait(30)
         self._process = None
-        for pid in pids:
+        while pids:  # a new server is refused while one of them holds the shared memory
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pids[-1], signal.SIGKILL)
+                time.sleep(0.005)
             except ProcessLookupError:
-                pass
+                pids.pop()
 
     def promote(self) -> None:
         """Make a standby the primary, and wait until it can be written."""

@@ -25,7 +25,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / "littlesteps.toml").write_text(starter(), encoding="utf-8")
     with ExitStack() as stack:
         if page.name == "use-postgresql.md":
-            monkeypatch.setenv("SHOP_DATABASE", stack.enter_context(Server().init()).start().url())
+            monkeypatch.setenv("SHOP_DATABASE", stack.enter_context(Server(fsync="on").init()).start().url())
         run(page, tmp_path)
 
 

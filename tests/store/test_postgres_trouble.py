@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from consentlib.errors import CommitUnknownError, StoreUnavailableError
@@ -230,6 +231,19 @@ def wait_for(server: Database, condition: str) -> None:
     while not server.execute(f"SELECT 1 FROM pg_stat_activity WHERE {condition}"):
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_lost_head_or_table_is_one_clear_error(store: PostgresStore, postgres_url: str) -> None:
+    """Where rows or tables are gone, every way in raises `StoreUnavailableError`, and the connections go back."""
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute("ALTER TABLE consentlib.heads DISABLE TRIGGER ALL; DELETE FROM consentlib.heads")
+        for _ in range(12):
+            for use in (lambda: store.lookup(KEY), lambda: store.read().__enter__(), lambda: store.write().__enter__()):
+                with pytest.raises(StoreUnavailableError):
+                    use()
+        owner.execute("DROP TABLE consentlib.lives")
+        with pytest.raises(StoreUnavailableError, match="42P01"):
+            store.lookup(KEY)
 
 
 # Proxies

@@ -132,7 +132,7 @@ class PostgresStore:
             cursor = conn.execute(sql, values, binary=values is not None)
             while cursor.nextset():
                 pass
-            return conn, cursor.fetchall()
+            rows = cursor.fetchall()
         except psycopg.Error as error:
             died = conn.closed and not isinstance(error, Late)
             self._connections.give_back(conn)
@@ -141,6 +141,11 @@ class PostgresStore:
         except BaseException:
             self._connections.give_back(conn)
             raise
+        else:
+            if rows:
+                return conn, rows
+            self._connections.give_back(conn)
+            raise StoreUnavailableError("expected the head of this ledger, found none")
         self._connections.drop_idle()
         return self._begin(sql, values, again=False)
 
@@ -165,8 +170,6 @@ class PostgresStore:
         """See `Store.lookup`: one statement."""
         conn, rows = self._begin(_LOOKUP, (self._ledger, key))
         self._connections.give_back(conn)
-        if not rows:
-            raise StoreUnavailableError("expected the head of this ledger, found none")
         self._heard(rows[0][6])
         lives = tuple([Life._make(row[7:]) for row in rows]) if rows[0][7] is not None else ()
         return Head._make(rows[0][:6]), lives

@@ -156,9 +156,11 @@ class Connections:
 
     def drop_idle(self) -> None:
         """Close what lies idle: one of them was found dead."""
-        idle, self._idle = self._idle, []
-        for one in idle:
-            one.close()
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
 
     def close(self) -> None:
         """Close what lies idle now, and what is in use when it is given back."""
@@ -177,10 +179,10 @@ _REASONS: Final = (
     _Reason("no password supplied", "the server to take role and password", "no password given"),
     _Reason("no pg_hba.conf entry", "the server to let this machine in", "no rule in its `pg_hba.conf` that does"),
     _Reason("is not permitted to log in", "a role that may log in", "another"),
+    _Reason("too many", "a free connection at the server", "all in use"),
     _Reason("role ", "the role of the URL", "none by that name"),
     _Reason("database ", "the database of the URL", "none by that name"),
     _Reason("read-only", "the primary", "a server that is read-only"),
-    _Reason("too many", "a free connection at the server", "all in use"),
     _Reason("refused", "a server that listens", "none"),
     _Reason("resolve host", "a host by that name", "none"),
     _Reason("translate host name", "a host by that name", "none"),
@@ -205,7 +207,7 @@ def translated(target: Target, error: psycopg.Error) -> StoreUnavailableError:
     state = error.sqlstate
     if isinstance(error, Late):
         return StoreUnavailableError(f"expected an answer of the server at `{target.place}` in time, found none")
-    if state is None or state[:2] in ("08", "57"):
+    if state is None or state.startswith(("08", "57P")):
         found = f"`{state}`, and " if state else ""
         return StoreUnavailableError(f"expected an answer of the server at `{target.place}`, found {found}the connection lost")
     if state in ("25006", "0A000"):  # a write to a standby, or one announced there

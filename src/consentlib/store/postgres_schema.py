@@ -150,7 +150,7 @@ END $$;
 CREATE OR REPLACE FUNCTION consentlib.seat(of_ledger int, OUT head consentlib.heads, OUT now float8, OUT durability text)
 {_OWNERS} AS $$
 BEGIN
-    SELECT * INTO head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
+    SELECT * INTO STRICT head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
     now := extract(epoch FROM clock_timestamp()) * 1000;
     durability := current_setting('synchronous_commit');
 END $$;

@@ -209,7 +209,7 @@ class Transaction(View):
             try:
                 store._heard(row[6])
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
-                    self._conn.execute("SET LOCAL synchronous_commit = on")
+                    self._rows("SELECT set_config('synchronous_commit', 'on', true) WHERE %b > 0")
             except BaseException:
                 store._connections.give_back(self._conn)
                 raise

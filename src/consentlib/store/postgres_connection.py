@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from consentlib.errors import InputError, StoreUnavailableError
+from consentlib.store.postgres_arrays import register
 
 WAIT: Final = 30.0
 """Seconds a writer waits for its turn."""
@@ -108,9 +109,11 @@ _OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None
 def connect(target: Target) -> Connection:
     """A connection of its own, for who begins or opens a ledger. Raises `StoreUnavailableError` with the reason."""
     try:
-        return Connection.connect(target.conninfo, **_OPTIONS)
+        conn = Connection.connect(target.conninfo, **_OPTIONS)
     except psycopg.Error as error:
         raise unreachable(target, error) from None
+    register(conn)
+    return conn
 
 
 class Connections:

@@ -79,6 +79,11 @@ class Rows(NamedTuple):
         return [one.split()[0] for one in self.columns.split(", ")]
 
     @property
+    def types(self) -> list[str]:
+        """Their types, in the same order."""
+        return [one.split()[1] for one in self.columns.split(", ")]
+
+    @property
     def params(self) -> str:
         """The parameters of `apply` that hold them, one array a column; left out where there is no row."""
         return ", ".join(f"{self.table}_{one}[] = NULL" for one in self.columns.split(", "))

@@ -13,6 +13,7 @@ from consentlib.errors import CommitUnknownError, StoreUnavailableError
 from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import postgres_schema as schema
+from consentlib.store.postgres_arrays import ENCODE
 from consentlib.store.postgres_connection import WAIT, Connection, translated
 from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, Suppression
 
@@ -33,9 +34,9 @@ _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.s
 
 _APPLY: Final = "SELECT consentlib.apply(%b, %b, %b, %b, %b, %b, %b"
 _GROUPS: Final = [
-    ", ".join(f"{group.table}_{name} => %b" for name in group.names)
+    (", ".join(f"{group.table}_{name} => %b" for name in group.names), [ENCODE[one] for one in group.types])
     for group in (*schema.PUT, schema.ERASE, *schema.FORGET)
-]  # fmt: skip
+]
 
 
 class _Ended:
@@ -259,11 +260,12 @@ class Transaction(View):
         if self._failed:
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        groups = [
-            (said, list(map(list, zip(*rows, strict=True)))) for said, rows in zip(_GROUPS, _rows(changes), strict=True) if rows
-        ]
-        said = "".join([f", {one}" for one, _ in groups])
-        self._rows(f"{_APPLY}{said})", *changes.head, *[column for _, columns in groups for column in columns])
+        said, values = _APPLY, list[Any](changes.head)
+        for (names, encoders), rows in zip(_GROUPS, _rows(changes), strict=True):
+            if rows:
+                said += f", {names}"
+                values += [encode(column) for encode, column in zip(encoders, zip(*rows, strict=True), strict=True)]
+        self._rows(f"{said})", *values)
         self._failed = False
         self._head = changes.head
 

@@ -1,9 +1,8 @@
 """Stores: where a ledger is kept. `open_store` and `create_store` find the class by the scheme of a URL.
 
 `memory:`, `sqlite:///file.db` and `postgresql://host/database` come with the library, the last with its extra `postgres`;
-others plug in through the entry-point group
-`consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`. A backend is imported when
-its scheme is first asked for.
+others plug in through the entry-point group `consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`.
+A backend is imported when its scheme is first asked for.
 """
 
 from __future__ import annotations
@@ -65,6 +64,8 @@ def _store_class(url: str) -> type[Store]:
         try:
             return cast("type[Store]", getattr(import_module(module), name))
         except ImportError as error:
+            if "postgres" not in scheme:
+                raise
             raise StoreUnavailableError(
                 f"expected the driver of `{scheme}` to be installed, found none: pip install 'consentlib[postgres]'"
             ) from error

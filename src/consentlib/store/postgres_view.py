@@ -212,7 +212,8 @@ class Transaction(View):
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
                     self._rows("SELECT set_config('synchronous_commit', 'on', true) WHERE %b > 0")
             except BaseException:
-                store._connections.give_back(self._conn)
+                conn, self._conn = self._conn, _NOT_OPEN
+                store._connections.give_back(conn)
                 raise
         except BaseException:
             store._unqueue()
@@ -265,7 +266,7 @@ class Transaction(View):
             if rows:
                 said += f", {names}"
                 values += [encode(column) for encode, column in zip(encoders, zip(*rows, strict=True), strict=True)]
-        self._rows(f"{said})", *values)
+        self._rows(said + ")", *values)
         self._failed = False
         self._head = changes.head
 

@@ -109,22 +109,29 @@ class SqliteStore:
     def _create(self, meta: Mapping[str, str]) -> None:
         try:
             conn = self._connect()
-            self._refuse_existing(conn)
-            if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
-                raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
-            self._switch_to_wal(conn)
-            conn.execute("BEGIN IMMEDIATE")
-            self._refuse_existing(conn)
-            schema.migrate(conn)
-            conn.executemany("INSERT INTO consentlib_meta (name, value) VALUES (?, ?)", meta.items())
-            conn.execute("INSERT INTO consentlib_head VALUES (0, 0, ?, 0, X'', 0, NULL)", (genesis(meta["origin"]),))
-            conn.execute("COMMIT")
+            try:
+                self._make_ledger(conn, meta)
+            except BaseException:
+                self._drop(conn)  # with the lock it may hold, for which other creators wait
+                raise
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                 raise StoreUnavailableError(f"expected a database in `{self._path}`, found another file") from error
             self._fail(error)
         self._give_back(conn)
         self.meta = MappingProxyType(dict(meta))
+
+    def _make_ledger(self, conn: sqlite3.Connection, meta: Mapping[str, str]) -> None:
+        self._refuse_existing(conn)
+        if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
+            raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
+        self._switch_to_wal(conn)
+        conn.execute("BEGIN IMMEDIATE")
+        self._refuse_existing(conn)
+        schema.migrate(conn)
+        conn.executemany("INSERT INTO consentlib_meta (name, value) VALUES (?, ?)", meta.items())
+        conn.execute("INSERT INTO consentlib_head VALUES (0, 0, ?, 0, X'', 0, NULL)", (genesis(meta["origin"]),))
+        conn.execute("COMMIT")
 
     def _refuse_existing(self, conn: sqlite3.Connection) -> None:
         if schema.has_ledger(conn):

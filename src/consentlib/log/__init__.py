@@ -2,7 +2,8 @@
 
 from consentlib.log.leaf import Leaf, check_origin, commitment, encode_leaf, genesis, leaf_hash, parse_leaf
 from consentlib.log.ndjson import format_line, parse_line
-from consentlib.log.verify import NEVER_ERASED, WITHHELD, Entry, Head, Part, Report, verify_entries
+from consentlib.log.span import NEVER_ERASED, WITHHELD, Entry, Part
+from consentlib.log.verify import Head, Report, verify_entries
 
 __all__ = [
     "NEVER_ERASED",

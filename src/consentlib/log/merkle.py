@@ -66,6 +66,26 @@ def extend_many(frontier: bytes, size: int, leaf_hashes: Iterable[bytes]) -> tup
     return b"".join(reversed(edge)), completed
 
 
+def subtrees(start: int, leaf_hashes: Iterable[bytes]) -> list[Node]:
+    """The largest perfect subtrees over the leaves from `start` on, from left to right: at most two of a level.
+
+    `extend(frontier, position, hash)` with each of them in turn leads from the frontier of `start` leaves to that after them.
+    """
+    row, level, position = list(leaf_hashes), 0, start
+    left, right = [], []
+    while row:
+        if position & 1:
+            left.append((level, position, row.pop(0)))
+            position += 1
+        if len(row) & 1:
+            right.append((level, position + len(row) - 1, row.pop()))
+        pairs = iter(row)
+        row = [sha256(b"\1" + one + other).digest() for one, other in zip(pairs, pairs, strict=True)]
+        level += 1
+        position >>= 1
+    return left + right[::-1]
+
+
 def frontier_root(frontier: bytes) -> bytes:
     """The root of the tree with this frontier."""
     if not frontier:

@@ -13,7 +13,7 @@ from typing import Any
 
 from consentlib.errors import FormatError
 from consentlib.log.leaf import base64
-from consentlib.log.verify import WITHHELD, Entry, Part
+from consentlib.log.span import WITHHELD, Entry, Part
 
 
 def format_line(entry: Entry) -> bytes:

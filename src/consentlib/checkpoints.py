@@ -107,8 +107,7 @@ class FileCheckpoints:
             with _locked(self.folder / "lock"):
                 if self.read() != old:
                     raise CheckpointConflictError("expected the newest checkpoint to replace, found that another came first")
-                _write(self.folder / f"checkpoint.{covered_size(new)}", new)
-                _write(self._path, new)
+                _write(self.folder, new, f"checkpoint.{covered_size(new)}", self._path.name)
         except OSError as error:
             raise StoreUnavailableError(f"expected to write the checkpoint, found: {error.strerror}") from error
 
@@ -163,13 +162,10 @@ def newest(store: CheckpointStore, signer: Signer) -> tuple[bytes | None, Checkp
 
 
 def frontier_at(view: View, size: int) -> bytes:
-    """The frontier that the tree had at an earlier size, from the stored subtrees."""
-    found, start = b"", 0
-    for level in range(size.bit_length() - 1, -1, -1):
-        if size >> level & 1:
-            found += view.node(level, start >> level)
-            start += 1 << level
-    return found
+    """The frontier that the tree had at an earlier size, from the stored subtrees. Raises KeyError where one is missing."""
+    places = [(level, (size >> level) - 1) for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+    found = view.nodes(places)
+    return b"".join([found[place] for place in places])
 
 
 def check_extends(view: View, checkpoint: Checkpoint, origin: str) -> None:
@@ -252,21 +248,22 @@ def make_checkpoint(view: View, store: CheckpointStore, signer: Signer, known: t
     return note
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Durably and all at once: a new file, flushed, in the place of the old; then the folder."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _write(folder: Path, data: bytes, *names: str) -> None:
+    """Durably, each file all at once: new ones, flushed, in the place of the old; then the folder that names them."""
+    for name in names:
+        aside = folder / f"{name}.{os.getpid()}.new"
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(aside, folder / name)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.write(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager

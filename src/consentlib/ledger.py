@@ -322,10 +322,13 @@ class Ledger:
         checkpoints: Iterable[bytes] = (),
         read_models: bool = False,
         progress: Callable[[int], None] | None = None,
+        processes: int = 1,
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
-        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached.
+        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached. `processes`
+        share the work, started afresh each time: two take half the time over a large log, if the program's main module is safe
+        to import, and if nothing is recorded in the fraction of a second that they take to start.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
@@ -339,7 +342,15 @@ class Ledger:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
                 shipped = [] if own is None else [self._opened(own)]
-                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, progress=progress)
+                report = verify_view(
+                    view,
+                    self.origin,
+                    shipped=shipped,
+                    checkpoints=held,
+                    progress=progress,
+                    store=self._store,
+                    processes=processes,
+                )
                 self._notary.examine(view, last)
                 if read_models:
                     verify_read_models(view, self._keys)
@@ -363,8 +374,12 @@ class Ledger:
 
         `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
         """
+        return next(self.receipts([recorded]))
+
+    def receipts(self, recorded: Iterable[Recorded | int]) -> Iterator[bytes]:
+        """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one."""
         with self._doubting():
-            return self._notary.receipt(recorded.index if isinstance(recorded, Recorded) else recorded)
+            yield from self._notary.receipts(one.index if isinstance(one, Recorded) else one for one in recorded)
 
     @property
     def verifier(self) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 from consentlib.checkpoints import CheckpointStore, check_extends, frontier_at, make_checkpoint, newest, rehash
 from consentlib.errors import CheckpointConflictError, FormatError, InputError, VerificationError
 from consentlib.log import format_line, leaf_hash
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
-from consentlib.log.merkle import inclusion_proof, verify_inclusion
 from consentlib.log.note import Signer, Verifier
+from consentlib.log.prover import Prover
 from consentlib.log.receipt import Proof
 from consentlib.signing import signer, verify
 from consentlib.store.protocol import Store, View
@@ -21,6 +23,7 @@ SIGN_AFTER_TIME: Final = 3_600_000
 """A checkpoint is due after so many new entries, or so many milliseconds, whichever comes first."""
 
 _ATTEMPTS: Final = 8
+_RECEIPTS: Final = 4_000
 _log = logging.getLogger("consentlib")
 
 
@@ -114,25 +117,42 @@ class Notary:
             head = view.head()
         return head.size > self._last_size and head.unverified is None
 
-    def receipt(self, index: int) -> bytes:
-        """A `.tlog-proof` that the entry at `index` is in the log, with the entry as its extra data, under a checkpoint.
+    def receipts(self, indices: Iterable[int]) -> Iterator[bytes]:
+        """For each index, in order, a `.tlog-proof` that its entry is in the log, with the entry as its extra data.
 
-        Raises `InputError` for what is no entry's index, `VerificationError` where the log no longer leads to what was signed.
+        All under the newest checkpoint, or one signed now if that does not cover an entry. Some thousand are made at once, which
+        is when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log
+        no longer leads to what was signed.
         """
-        with self._store.read() as view:
-            size = view.head().size
-        if type(index) is not int or not 0 <= index < size:
-            raise InputError(f"expected the index of one of `{size}` entries, found another")
         note, last = newest(self.checkpoints, self._signer)
-        if note is None or last is None or last.size <= index:
-            note = self.sign()
-            last = open_checkpoint(note, [self.verifier], verify)
-        with self._store.read() as view:
-            check_extends(view, last, self._origin)
-            entry = view.entry(index)
-            if entry is None:
-                problem = f"expected entry `{index}`, as signed, found none"
-                raise VerificationError(problem, level="history", index=index, checkpoint=note)
-            hashes = inclusion_proof(index, last.size, view.node)
-        verify_inclusion(index, last.size, leaf_hash(entry.leaf), hashes, last.root)
-        return Proof(index, tuple(hashes), note, format_line(entry)).format()
+        drawn = iter(indices)
+        while some := list(islice(drawn, _RECEIPTS)):
+            with self._store.read() as view:
+                size = view.head().size
+            if any(type(index) is not int or not 0 <= index < size for index in some):
+                raise InputError(f"expected the index of one of `{size}` entries, found another")
+            if note is None or last is None or last.size <= max(some):
+                note = self.sign()
+                last = open_checkpoint(note, [self.verifier], verify)
+            with self._store.read() as view:
+                check_extends(view, last, self._origin)
+                entries = {entry.index: entry for run in _runs(some) for entry in view.entries(run.start, run.stop)}
+                for index in some:
+                    if index not in entries:
+                        problem = f"expected entry `{index}`, as signed, found none"
+                        raise VerificationError(problem, level="history", index=index, checkpoint=note)
+                hashes = {index: leaf_hash(entry.leaf) for index, entry in entries.items()}
+                proofs = Prover(last.size, last.root).prove(hashes, view.nodes)
+            for index in some:
+                yield Proof(index, tuple(proofs[index]), note, format_line(entries[index])).format()
+
+
+def _runs(indices: Iterable[int]) -> Iterator[range]:
+    """The indices as few ranges."""
+    start = stop = 0
+    for index in sorted(set(indices)):
+        if index != stop:
+            yield range(start, stop)
+            start = index
+        stop = index + 1
+    yield range(start, stop)

@@ -144,6 +144,7 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
 @click.option("--origin", metavar="NAME", help="The log that it must be.")
 @click.option("--keys", metavar="FILE", help="The key file of a ledger.")
 @output.checkpoints_option
+@click.option("--processes", type=click.IntRange(1, 64), default=1, help="Processes that share the work (default 1).")
 @as_json
 def verify(
     source: str,
@@ -152,6 +153,7 @@ def verify(
     origin: str | None,
     keys: str | None,
     checkpoints: str | None,
+    processes: int,
     json_: bool,
 ) -> None:
     """Verify a ledger or an export, up to the level that --key and --checkpoint allow.
@@ -167,13 +169,15 @@ def verify(
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin)
+            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin, processes)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
 
                 held = _opened(notes, verifiers)
-                report = verify_file(Path(source), origin=origin, verifiers=verifiers, checkpoints=held, progress=done)
+                report = verify_file(
+                    Path(source), origin=origin, verifiers=verifiers, checkpoints=held, progress=done, processes=processes
+                )
     except (VerificationError, FormatError) as error:
         _invalid(error, json_)
     if json_:
@@ -184,19 +188,23 @@ def verify(
     click.get_current_context().exit(0 if whole else output.NO_HISTORY)
 
 
-def _verify_ledger(place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None) -> Report:
+def _verify_ledger(
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, processes: int
+) -> Report:
     """A ledger with its keys, or, where there are none, what its database holds."""
     path = key_path(place.url, place.keys)
     if place.keys is None and not os.environ.get("CONSENTLIB_KEYS") and not (path and path.exists()):
-        return _verify_database(place, verifiers, notes, origin)
+        return _verify_database(place, verifiers, notes, origin, processes)
     with place.open() as ledger, progress("verifying", place.size) as done:
         _expect_origin(origin, ledger.origin)
         if verifiers and ledger.verifier not in map(str, verifiers):
             raise VerificationError("expected a ledger that signs with the key given, found another", level="signature")
-        return ledger.verify(checkpoints=notes, progress=done)
+        return ledger.verify(checkpoints=notes, progress=done, processes=processes)
 
 
-def _verify_database(place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None) -> Report:
+def _verify_database(
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, processes: int
+) -> Report:
     from consentlib.audit.verify import verify_view
 
     with closing(open_store(place.url)) as store, progress("verifying", place.size) as done:
@@ -207,7 +215,8 @@ def _verify_database(place: Place, verifiers: Sequence[Verifier], notes: Sequenc
         note("no keys found: the database is verified as it is, and the ledger is not marked, whatever comes out")
         _expect_origin(origin, store.meta["origin"])
         with store.read() as view:
-            return verify_view(view, store.meta["origin"], checkpoints=_opened(notes, verifiers), progress=done)
+            held = _opened(notes, verifiers)
+            return verify_view(view, store.meta["origin"], checkpoints=held, progress=done, store=store, processes=processes)
 
 
 def _expect_origin(expected: str | None, found: str) -> None:

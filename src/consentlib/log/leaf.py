@@ -31,7 +31,7 @@ _KIND: Final = rb"([a-z_.]+)"
 
 _is_origin = re.compile(_ORIGIN).fullmatch
 _is_kind = re.compile(_KIND).fullmatch
-_is_name = re.compile(_NAME).fullmatch
+is_name = lru_cache(maxsize=256)(re.compile(_NAME).fullmatch)
 _start = re.compile(rb"%b%b\n%b\n(%b)\n" % (re.escape(HEADER), _ORIGIN, _DECIMAL, _HASH)).match
 _is_rest = re.compile(rb"%b\n%b\n((?:%b %b\n)+)" % (_DECIMAL, _KIND, _NAME, _HASH)).fullmatch
 
@@ -99,7 +99,7 @@ def _names(origin: str, kind: str, names: tuple[str, ...]) -> tuple[bytes, bytes
     if not kind.isascii() or not _is_kind(kind.encode()):
         raise FormatError("expected a kind of `a-z`, `_` and `.`, found something else")
     for name in names:
-        if not name.isascii() or not _is_name(name.encode()):
+        if not name.isascii() or not is_name(name.encode()):
             raise FormatError("expected a part's name such as `facts` or `facts.1`, found something else")
     return origin.encode(), kind.encode(), [name.encode() for name in names]
 
@@ -122,7 +122,7 @@ def leaf_start(origin: bytes, index: int, prev: bytes) -> bytes:
 
 
 def split_leaf(data: bytes, start: bytes) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """`parse_leaf` for the verifier, who knows how the leaf must start: recorded time, kind, and each part's name and commitment.
+    """`parse_leaf` for the verifier, who knows how the leaf must start: recorded time, kind, (name, commitment) of each part.
 
     As strict, but text stays bytes and hashes stay base64.
     """

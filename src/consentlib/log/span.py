@@ -135,7 +135,7 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
 
 
 def check_link(claimed: int, leaf: bytes, index: int, origin: str, tip: bytes, time: int, last_leaf: bytes) -> None:
-    """Raise `VerificationError` unless an entry is the one at `index` and follows on the one with hash `tip`, recorded at `time`."""
+    """Raise `VerificationError` unless an entry is the one at `index` and follows on `last_leaf`, of hash `tip` and `time`."""
     found = _parsed(leaf, index)
     if claimed != index or found.index != index:
         problem = f"expected entry `{index}`, found one claimed as `{claimed}` whose leaf says `{found.index}`"

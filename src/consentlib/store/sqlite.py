@@ -93,6 +93,10 @@ class SqliteStore:
             raise
         return store
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `Store`: opened anew where it is unpickled."""
+        return type(self).open, (f"sqlite:///{self._path}",)
+
     # Opening and creating
 
     def _make_file(self) -> None:

@@ -120,9 +120,9 @@ class Notary:
     def receipts(self, indices: Iterable[int]) -> Iterator[bytes]:
         """For each index, in order, a `.tlog-proof` that its entry is in the log, with the entry as its extra data.
 
-        All under the newest checkpoint, or one signed now if that does not cover an entry. Some thousand are made at once, which
-        is when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log
-        no longer leads to what was signed.
+        All under the newest checkpoint, or one signed now if that does not cover an entry. Some thousand are made at once,
+        when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log no
+        longer leads to what was signed.
         """
         note, last = newest(self.checkpoints, self._signer)
         drawn = iter(indices)

@@ -56,8 +56,10 @@ class Prover:
                 break
             passed[level, at], passed[level, sibling] = value, other
             value = node_hash(other, value) if sibling < at else node_hash(value, other)
-        if value != goal:
-            # Says what is wrong, with the whole proof as evidence.
-            verify_inclusion(index, self._size, leaf_hash, proof, self._root)
-            raise VerificationError(f"expected one hash of entry `{index}` in the tree, found two", level="proof", index=index)
-        self._proved.update(passed)
+        if value == goal:
+            self._proved.update(passed)
+            # Further up all has been proved before, for another entry: there the proof must be what was proved.
+            if all(self._proved[place] == other for place, other in zip(path, proof, strict=True)):
+                return
+        verify_inclusion(index, self._size, leaf_hash, proof, self._root)  # says what is wrong
+        raise VerificationError(f"expected one hash of entry `{index}`, found two", level="proof", index=index)

@@ -130,12 +130,14 @@ def split_leaf(data: bytes, start: bytes) -> tuple[int, bytes, list[tuple[bytes,
     if found is None:
         raise _not_a_leaf()
     t, kind, text = found.groups()
-    lines = [(line[:-45], line[-44:]) for line in text[:-1].split(b"\n")]
+    lines = []
     previous = b""
-    for name, _ in lines:
+    for line in text[:-1].split(b"\n"):
+        name = line[:-45]
         if name <= previous:
             raise FormatError("expected each part once, sorted by name, found another order")
         previous = name
+        lines.append((name, line[-44:]))
     if len(lines) > PARTS_LIMIT:
         raise FormatError(f"expected at most {PARTS_LIMIT} parts, found `{len(lines)}`")
     moment = int(t)

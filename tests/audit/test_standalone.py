@@ -24,7 +24,7 @@ import consentlib
 from consentlib import codec
 from consentlib.audit.verify import verify_file
 from consentlib.errors import ConsentlibError, FormatError, VerificationError
-from consentlib.log import Entry, commitment, format_line, genesis, leaf_hash, merkle, parse_line
+from consentlib.log import WITHHELD, Entry, commitment, format_line, genesis, leaf_hash, merkle, parse_line
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.leaf import base64
 from consentlib.log.note import Signer, open_note, sign_note
@@ -457,6 +457,12 @@ BROKEN: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "absurd time": (lambda: chain({"parts": ONE, "t": 253402300800000}), "1970 to 9999"),
     "negative time": (lambda: chain({"parts": ONE, "t": -1}), "1970 to 9999"),
     "strange part name": (lambda: chain({"parts": {"facts.0": b"{}"}}), "expected"),
+    "no base64 as commitment": (
+        lambda: [
+            format_line(Entry(0, leaf(0, genesis(ORIGIN), b"facts %b=\n" % (b"!" * 43)), {"facts": WITHHELD})),
+        ],
+        "a part's name and its commitment",
+    ),
     "short salt": (lambda: chain({"parts": {"facts": (b"", b"{}")}}), "to open its commitment"),
     "edited part": (lambda: [chain({"parts": ONE})[0].replace(base64(b"{}"), base64(b"[]"))], "to open its commitment"),
     "gone without a record": (lambda: chain(GONE, {"parts": ONE}), "entry 0: expected part `person` or a record"),

@@ -327,8 +327,8 @@ class Ledger:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
         `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached. `processes`
-        share the work, started afresh each time: two take half the time over a large log, if the program's main module is safe
-        to import, and if nothing is recorded in the fraction of a second that they take to start.
+        share the work over a large log, started afresh each time: for programs whose main module is safe to import. They are
+        of no use if something is recorded in the fraction of a second that they take to start.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies

@@ -15,8 +15,9 @@ SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
-SERVICES = {"privacy", "audit", "history", "notary"}
-HALL = {"ledger", "permits", "asking"}
+CORE |= {"files", "journal", "outstanding"}
+SERVICES = {"privacy", "audit", "history", "notary", "rotation", "opening", "transfer"}
+HALL = {"ledger", "permits", "asking", "writing", "recovery"}
 DOORS = {"cli", "__main__"}
 FLOORS = [WORDS, CORE, SERVICES, HALL, DOORS]
 PURE = ("log", "rules", "fold", "policy")

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from attrs import evolve
 
-from consentlib.addresses import address_key, default_channel, kind_of, normalise, stop_key
+from consentlib.addresses import address_key, kind_of, normalise, stop_key
 from consentlib.codec import millis
 from consentlib.errors import AddressError, InputError, LedgerError
 from consentlib.fold import Fold
 from consentlib.keys import Keys
+from consentlib.outstanding import Outstanding, fold_of
 from consentlib.policy import Policy
 from consentlib.reader import Limit, Scope, holdings, read_scope, simple
 from consentlib.rules import Decision, Holdings, Message, Request, Texts, absolute_reason, judge, reads_orders
 from consentlib.rules.decision import UNDECLARED
-from consentlib.rules.judge import ABSOLUTE
+from consentlib.rules.judge import ABSOLUTE, meant_channel
 from consentlib.store import Store
 from consentlib.store.protocol import Head, Life, View
 
@@ -29,7 +31,6 @@ Clock = Callable[[], int]
 _log = logging.getLogger("consentlib")
 _is_name = re.compile(r"[A-Za-z0-9_.:/+-]{1,128}", re.ASCII).fullmatch
 _UNREADABLE: Final = "?"
-"""In the place of what is no name: nothing is called so, and no repr shows what it was."""
 
 
 class Asked(NamedTuple):
@@ -72,17 +73,17 @@ class Asked(NamedTuple):
         when = None if at is None else _millis(at)
         known = None if known_at is None or size is not None else _millis(known_at)
         return cls(
-            _name(use),
-            None if channel is None else _name(channel),
+            read_as_name(use),
+            None if channel is None else read_as_name(channel),
             message,
             when,
             known,
             size,
             _BAD not in (when, known) and (size is None or size >= 0),
-            None if controller is None else _name(controller),
-            None if order is None else _name(order),
-            None if campaign is None else _name(campaign),
-            tuple(map(_name, data)) if type(data) in (tuple, list, set, frozenset) else (_UNREADABLE,),
+            None if controller is None else read_as_name(controller),
+            None if order is None else read_as_name(order),
+            None if campaign is None else read_as_name(campaign),
+            tuple(map(read_as_name, data)) if type(data) in (tuple, list, set, frozenset) else (_UNREADABLE,),
         )
 
     def times(self, now: int, size: int) -> tuple[int | None, Limit | None]:
@@ -99,7 +100,7 @@ class Asked(NamedTuple):
         """The request that the rules judge."""
         channel, controller = self.channel or "", self.controller
         if policy is not None:
-            channel = _channel(policy, self, address) if self.channel is None else channel
+            channel = meant_channel(policy, self.use, address) if self.channel is None else channel
             controller = controller or policy.controller
         return Request(
             self.use,
@@ -128,19 +129,9 @@ def _millis(value: Any) -> int:
         return _BAD
 
 
-def _name(value: Any) -> str:
+def read_as_name(value: Any) -> str:
+    """A name, or `?` where it is none: what nothing is called, so that it neither fits nor shows what it was."""
     return value if type(value) is str and _is_name(value) else _UNREADABLE
-
-
-def _channel(policy: Policy, asked: Asked, address: str | None) -> str:
-    """The channel that is meant where none is named: the address's, unless the use has only one."""
-    use = policy.use(asked.use)
-    by_address = default_channel(address) if address is not None else "none"
-    if use is not None and not use.permits(by_address):
-        only = sorted(use.channels) or ["none"]
-        if len(only) == 1 or (address is not None and kind_of(address) == "phone" and "phone" in only):
-            return "phone" if "phone" in only else only[0]
-    return by_address
 
 
 class Named(NamedTuple):
@@ -154,13 +145,14 @@ class Named(NamedTuple):
 class Asking:
     """Answers requests from what a store holds, under the policy in force there. Threads may share it."""
 
-    def __init__(self, store: Store, keys: Keys, clock: Clock, mode: Mode) -> None:
+    def __init__(self, store: Store, keys: Keys, clock: Clock, mode: Mode, outstanding: Outstanding) -> None:
         if mode not in get_args(Mode):
             raise InputError("expected mode `enforce`, `warn` or `observe`, found another")
         self.mode = mode
         self._store = store
         self._keys = keys
         self._clock = clock
+        self._outstanding = outstanding
         self._held: Scope | None = None
 
     def check(self, address: Any, asked: Asked) -> Decision:
@@ -212,18 +204,19 @@ class Asking:
 
     def _decide(self, view: View | None, head: Head, lives: Sequence[Life], named: Named, asked: Asked, now: int) -> Decision:
         held = self.scope(head, view)
-        policy, texts = held.policy, held.texts
+        policy = held.policy
         if policy is None:
-            return judge(None, texts, _nobody(head), asked.request(None, None, None))
+            return judge(None, held.texts, _nobody(head), asked.request(None, None, None))
         at, limit = asked.times(max(now, head.time), head.size)
         if head.time > now + policy.parameters.clock_skew_seconds * 1000:
             at = None
         known = named.readable or (bool(lives) and kind_of(named.form) == "verbatim")
         request = asked.request(named.form if known else None, policy, at)
         if at is None or not known:
-            return judge(policy, texts, _nobody(head), request)
+            return judge(policy, held.texts, _nobody(head), request)
         orders: str | bool = reads_orders(policy, asked.use, asked.message) and (request.order or True)
-        fold = Fold.load(lives[0].fold) if len(lives) == 1 and not orders and limit is None else None
+        waiting = self._outstanding.any()
+        fold = Fold.load(lives[0].fold) if len(lives) == 1 and not (orders or waiting) and limit is None else None
         if fold is not None and fold.newest <= at and fold.released is None and simple(lives[0], fold):
             person = Holdings(fold, (), (), head.unverified is None, head.size, head.tip)
         elif view is None:
@@ -231,12 +224,30 @@ class Asking:
                 return self._decide(fresh, fresh.head(), fresh.lives(named.key), named, asked, now)
         else:
             stamp = view.suppression(address_key(self._keys.suppression, named.form)) if not lives else None
-            person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit)
-            texts = texts if limit is None else read_scope(view, limit).texts
+            unrecorded = self._unrecorded(view, named, policy, at, limit) if waiting else None
+            person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit, waiting=unrecorded)
+            held = held if limit is None else read_scope(view, limit)
+        if held.lost is not None:
+            person = person._replace(lost=held.lost)
+        texts = held.texts
         decision = judge(policy, texts, person, request)
         return (
             decision if decision.allowed or self.mode == "enforce" else self._soften(decision, policy, texts, person, request)
         )
+
+    def _unrecorded(
+        self, view: View, named: Named, policy: Policy, at: int, limit: Limit | None
+    ) -> Callable[[Iterable[bytes]], Fold | None] | None:
+        """What finds the stops of a person that are in the journal and not in the log yet; None where there are none at all."""
+        known = math.inf if limit is None else -math.inf if limit.time is None else limit.time
+        lines = [line for line in self._outstanding.lines(view) if line.time <= known]
+
+        def find(keys: Iterable[bytes]) -> Fold | None:
+            wanted = {named.key, *keys}
+            found = [line for line in lines if not wanted.isdisjoint(line.keys)]
+            return fold_of(found, policy, at) if found else None
+
+        return find if lines else None
 
     def _soften(self, decision: Decision, policy: Policy, texts: Texts, person: Holdings, request: Request) -> Decision:
         """Let a denial through that the mode does not enforce, marked."""

@@ -15,7 +15,7 @@ from attrs import Converter, field
 
 from consentlib.addresses import as_text
 from consentlib.codec import millis
-from consentlib.errors import EventError, TimeError
+from consentlib.errors import EventError, InputError, TimeError
 
 ALL: Final = "all"
 
@@ -52,6 +52,13 @@ def read_text(value: Any, where: str) -> str:
             raise EventError(f"expected Unicode text in `{where}`, found a lone surrogate", field=where)
         if not is_normalized("NFC", value):
             return normalize("NFC", value)
+    return value
+
+
+def read_words(value: Any, where: str) -> str:
+    """What an operator says of an act of the ledger's own, such as who asked for it. Kept for ever, so nothing personal."""
+    if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
+        raise InputError(f"expected 1 to 128 ASCII characters in `{where}`, found something else")
     return value
 
 

@@ -24,8 +24,11 @@ from consentlib.codec import writer
 _RECENT: Final = 4
 """Sends that can still be taken back by a `message.failed`."""
 
-SCOPE_KINDS: Final = frozenset({"policy.published", "text.published"})
-"""Kinds that are about the ledger as a whole: they decide which policy and texts hold."""
+NO_ENTRY: Final = -1
+"""In the place of an index, where something is known that is no entry of the log yet."""
+
+SCOPE_KINDS: Final = frozenset({"policy.published", "text.published", "log.recovered"})
+"""Kinds that are about the ledger as a whole: which policy and texts hold, and whether stops were lost."""
 
 
 class Clock(NamedTuple):
@@ -138,7 +141,7 @@ class Order(NamedTuple):
     category: str | None = None
     placed: int | None = None
     recorded: int | None = None
-    index: int = -1  # type: ignore[assignment]  # hides tuple.index
+    index: int = NO_ENTRY  # type: ignore[assignment]  # hides tuple.index
     offered: bool = False
     declined: bool = False
     delivered: int | None = None

@@ -2,7 +2,8 @@
 
 Four keys: `address` keys the addresses, `event` the event ids and their content, `suppression` the rows that stay of
 erased addresses, and `signing` is the Ed25519 seed that signs checkpoints. Each has a check value; the ledger keeps it, so
-that a wrong file is refused before it does harm.
+that a wrong file is refused before it does harm. Only the signing key can be rotated: the file then remembers the check value
+of the first one, by which the ledger knows it, and the public halves of those before.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from consentlib.errors import KeyFileError
+from consentlib.files import write_durably
 
 PURPOSES: Final = ("address", "event", "suppression", "signing")
+_NEXT: Final = "signing.next"
 _FORMAT: Final = "consentlib.dev/keys/v1"
 
 
@@ -31,15 +34,45 @@ class Keys:
     event: bytes = field(repr=False)
     suppression: bytes = field(repr=False)
     signing: bytes = field(repr=False)
+    next_signing: bytes | None = field(default=None, repr=False)
+    """The seed that takes over, while a rotation is under way."""
+    retired: tuple[bytes, ...] = ()
+    """Public keys of the signing keys before this one, oldest first."""
+    first_check: str | None = None
+    """The check value of the first signing key; None while there was no other."""
 
     @classmethod
     def generate(cls) -> Keys:
         """Fresh random keys."""
-        return cls(*(os.urandom(32) for _ in PURPOSES))
+        return cls(address=os.urandom(32), event=os.urandom(32), suppression=os.urandom(32), signing=os.urandom(32))
 
     def checks(self) -> dict[str, str]:
-        """What the ledger keeps of each key: `key.<purpose>` to its id and check value, from which no key can be found."""
-        return {f"key.{purpose}": _check(purpose, getattr(self, purpose)) for purpose in PURPOSES}
+        """What the ledger keeps of each key: `key.<purpose>` to its check value, from which no key can be found.
+
+        Of the signing key it is that of the first, for ever.
+        """
+        found = {f"key.{purpose}": _check(purpose, getattr(self, purpose)) for purpose in PURPOSES}
+        return found if self.first_check is None else {**found, "key.signing": self.first_check}
+
+    def prepared(self) -> Keys:
+        """These keys with a fresh seed that is to sign next; as they are where there is one."""
+        return self if self.next_signing is not None else evolve(self, next_signing=os.urandom(32))
+
+    def advanced(self, public: bytes) -> Keys:
+        """These keys with the next signing key in the place of the current one, whose public half stays."""
+        if self.next_signing is None:
+            raise KeyFileError("expected a prepared signing key, found none")
+        return evolve(
+            self,
+            signing=self.next_signing,
+            next_signing=None,
+            retired=(*self.retired, public),
+            first_check=self.checks()["key.signing"],
+        )
+
+    def renamed(self) -> Keys:
+        """These keys for a log of another origin, which has had no signing key before."""
+        return evolve(self, next_signing=None, retired=(), first_check=None)
 
     def verify(self, meta: Mapping[str, str]) -> None:
         """Raise `KeyFileError` unless these are the keys the ledger was made with."""
@@ -49,8 +82,6 @@ class Keys:
 
     def save(self, path: Path) -> None:
         """Write a new file, mode 0600. Raises `KeyFileError` rather than replace one."""
-        rows = [{"purpose": one, "check": _check(one, getattr(self, one)), "key": getattr(self, one).hex()} for one in PURPOSES]
-        text = json.dumps({"format": _FORMAT, "keys": rows}, indent=1) + "\n"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -58,9 +89,23 @@ class Keys:
         except OSError as error:
             raise KeyFileError(f"expected to write the key file `{path}`, found: {error.strerror}") from None
         with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+            file.write(self._text())
             file.flush()
             os.fsync(file.fileno())
+
+    def replace(self, path: Path) -> None:
+        """Write the file anew, all at once, in the place of the one that is there: for rotation alone."""
+        try:
+            write_durably(path.resolve(), self._text().encode())
+        except OSError as error:
+            raise KeyFileError(f"expected to write the key file `{path}`, found: {error.strerror}") from None
+
+    def _text(self) -> str:
+        rows = [_row(one, getattr(self, one)) for one in PURPOSES]
+        if self.next_signing is not None:
+            rows.append(_row(_NEXT, self.next_signing))
+        rotated = {"first": self.first_check, "retired": [one.hex() for one in self.retired]} if self.retired else {}
+        return json.dumps({"format": _FORMAT, "keys": rows, **rotated}, indent=1) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Keys:
@@ -76,22 +121,48 @@ class Keys:
                 raise KeyError
             keys = {row["purpose"]: bytes.fromhex(row["key"]) for row in found["keys"]}
             checks = {row["purpose"]: row["check"] for row in found["keys"]}
-            loaded = cls(**{purpose: keys[purpose] for purpose in PURPOSES})
-            intact = all(len(keys[one]) == 32 and hmac.compare_digest(_check(one, keys[one]), checks[one]) for one in PURPOSES)
-        except (KeyError, TypeError, ValueError):
+            retired = tuple(bytes.fromhex(one) for one in found.get("retired", ()))
+            first = found["first"] if retired else None
+            loaded = cls(
+                **{one: keys[one] for one in PURPOSES}, next_signing=keys.get(_NEXT), retired=retired, first_check=first
+            )
+            intact = all(len(key) == 32 and hmac.compare_digest(_check(one, key), checks[one]) for one, key in keys.items())
+            intact = intact and all(len(one) == 32 for one in retired) and (first is None or first.isascii())
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise KeyFileError(f"expected a key file of version 1 at `{path}`, found another form") from None
         if not intact:
             raise KeyFileError(f"expected a whole key file at `{path}`, found a damaged one")
         return loaded
 
 
+def load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
+    """The keys of a ledger from their file, see `key_path`. Raises `KeyFileError`."""
+    path = key_path(url, keys)
+    if path is None:
+        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
+    return Keys.load(path)
+
+
 def key_path(url: str, keys: str | os.PathLike[str] | None) -> Path | None:
     """Where the key file of a ledger lies: as said, as CONSENTLIB_KEYS says, or beside an SQLite database; else nowhere."""
-    said = keys if keys is not None else os.environ.get("CONSENTLIB_KEYS")
+    return _place(url, keys, "keys")
+
+
+def vault_path(url: str, vault: str | os.PathLike[str] | None) -> Path | None:
+    """Where the vault of a sealed ledger lies: as `key_path`, with CONSENTLIB_VAULT."""
+    return _place(url, vault, "vault")
+
+
+def _place(url: str, said: str | os.PathLike[str] | None, what: str) -> Path | None:
+    said = said if said is not None else os.environ.get(f"CONSENTLIB_{what.upper()}")
     if said:
         return Path(said)
     path = url.removeprefix("sqlite:///")
-    return Path(f"{path}.keys") if path not in ("", url) else None
+    return Path(f"{path}.{what}") if path not in ("", url) else None
+
+
+def _row(purpose: str, key: bytes) -> dict[str, str]:
+    return {"purpose": purpose, "check": _check(purpose, key), "key": key.hex()}
 
 
 def _check(purpose: str, key: bytes) -> str:

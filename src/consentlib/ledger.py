@@ -6,50 +6,46 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from attrs import evolve
 
-from consentlib.addresses import stop_key
 from consentlib.asking import Asked, Asking, Clock, Mode
-from consentlib.audit.export import write_export
+from consentlib.audit.disclosure import record_disclosure, write_disclosure
+from consentlib.audit.export import record_export, write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
-from consentlib.checkpoints import CheckpointStore, checkpoint_store
+from consentlib.checkpoints import CheckpointStore
 from consentlib.errors import (
-    ConsentlibError,
     InputError,
-    KeyFileError,
-    LedgerExistsError,
-    LedgerMissingError,
     LedgerVersionError,
     NotAllowedError,
     StoreUnavailableError,
-    VerificationError,
 )
 from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
 from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
-from consentlib.keys import Keys, key_path
-from consentlib.log import Report, check_origin
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.journal import StopJournal
+from consentlib.keys import Keys
+from consentlib.log import Report
+from consentlib.log.note import Verifier
 from consentlib.notary import Notary
+from consentlib.opening import FORMAT, begin, find
+from consentlib.outstanding import Outstanding
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
-from consentlib.privacy import Erasure, erase
+from consentlib.privacy import Erasure, Review, review
 from consentlib.reader import Limit, read_scope
-from consentlib.recorder import Recorded, Recorder, prepare
+from consentlib.recorder import Recorded
+from consentlib.rotation import rotate
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
-from consentlib.signing import verify as verify_signature
-from consentlib.store import Store, create_store, open_store
-from consentlib.store.protocol import Changes, NewEntry
-
-FORMAT: Final = "consentlib.dev/ledger/v1"
+from consentlib.store import Store
+from consentlib.transfer import TRANSFER
+from consentlib.writing import Writing
 
 _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
@@ -75,6 +71,7 @@ class Ledger:
         *,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
+        key_file: Path | None = None,
     ) -> None:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
@@ -83,9 +80,11 @@ class Ledger:
         self._keys = keys
         self._clock = clock
         self._closed = False
-        self._asking = Asking(store, keys, clock, mode)
         self.origin = store.meta["origin"]
-        self._notary = Notary(store, self.origin, keys.signing, checkpoints)
+        outstanding = Outstanding(checkpoints.journal, keys)
+        self._asking = Asking(store, keys, clock, mode, outstanding)
+        self._notary = Notary(store, self.origin, keys, checkpoints, key_file=key_file)
+        self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, clock)
 
     @classmethod
     def create(
@@ -96,37 +95,28 @@ class Ledger:
         origin: str | None = None,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        sealed: bool = False,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
-        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to the folder `checkpoints`, by default one
-        outside the database's (see `checkpoints.default_folder`). Raises `LedgerExistsError` and touches nothing if there is
-        a ledger, `KeyFileError` if there are keys without one.
+        ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
+        (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). `sealed` keeps personal parts under
+        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. Raises
+        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys or a vault without one.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         origin = f"{chosen.controller}/consent" if origin is None else origin
-        check_origin(origin)
-        made, path = (keys, None) if isinstance(keys, Keys) else (Keys.generate(), key_path(url, keys))
-        _refuse_existing(url, path)
-        kept = checkpoint_store(url, origin, made, checkpoints)
-        kept.prepare()
-        if path is not None:
-            made.save(path)  # first: a ledger whose keys were never written would be lost
+        opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints, sealed=sealed, vault=vault)
         try:
-            store = create_store(url, {"format": FORMAT, "origin": origin, **made.checks()})
-        except BaseException:
-            if path is not None:
-                path.unlink()
-            raise
-        try:
-            ledger = cls(store, made, kept, clock=clock, mode=mode)
+            ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger.publish(chosen)
             ledger.checkpoint()
         except BaseException:
-            store.close()
+            opened.store.close()
             raise
         return ledger
 
@@ -137,6 +127,7 @@ class Ledger:
         *,
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+        vault: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
         mode: Mode = "enforce",
     ) -> Self:
@@ -145,15 +136,15 @@ class Ledger:
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
         rewritten: it opens, marked, takes stops, and allows nothing.
         """
-        store = open_store(url)
+        opened = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
         try:
-            loaded = keys if isinstance(keys, Keys) else _load_keys(url, keys)
-            kept = checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints)
-            ledger = cls(store, loaded, kept, clock=clock, mode=mode)
+            ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
             ledger._examine()
+            ledger._begin_journal()
+            ledger._writing.catch_up()
             return ledger
         except BaseException:
-            store.close()
+            opened.store.close()
             raise
 
     @property
@@ -168,19 +159,17 @@ class Ledger:
 
         Raises `InputError` for what is not a recordable event, `EventConflictError` and `ErasedError` for a taken id,
         `ClockError` while the clock is behind the log, `StoreUnavailableError`; nothing was stored then. A stop raises only
-        the last.
+        the last, and only where the stop journal can't be written either.
         """
         return self.record_many([event])[0]
 
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
-        """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which."""
-        prepared = list(_each(lambda event: prepare(event, self._keys), events))
-        recorded: list[Recorded] = []
-        if prepared:
-            with self._appending() as recorder:
-                recorder.expect(prepared)
-                recorded += _each(recorder.record, prepared)
-        return recorded
+        """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which.
+
+        Stops are never refused: those in a list that can't be recorded are recorded all the same, unless one of the list is no
+        event at all.
+        """
+        return self._writing.record(events)
 
     def withdraw(
         self,
@@ -219,7 +208,7 @@ class Ledger:
         Raises `InputError` where a text of the same version would get another wording: what people agreed to stays as it was.
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
-        with self._appending(chosen) as recorder:
+        with self._writing.appending(chosen) as recorder:
             held = read_scope(recorder.view, Limit(recorder.head.size))
             for version, text in chosen.texts.items():
                 if held.texts.hashes.get(version, text.hash) != text.hash:
@@ -287,7 +276,7 @@ class Ledger:
         """
         if not asked.keys().isdisjoint(("at", "known_at")):
             raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
-        return PermitRun(self._appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
+        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
 
     # Looking.
 
@@ -304,49 +293,69 @@ class Ledger:
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
-        with self._appending() as recorder:
-            erased = erase(recorder, self._keys, stop_key(address), reason=reason, by=by)
-        try:
-            return evolve(erased, pending=not self._store.purge())
-        except StoreUnavailableError:
-            return evolve(erased, pending=True)
+        return self._writing.erase(address, reason=reason, by=by)
 
-    def export(self, path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> int:
-        """Write the log as a zip that anyone can verify, signed by a checkpoint of its own. Gives the number of entries."""
-        with self._doubting():
+    def review_suppressions(self, *, by: str) -> Review:
+        """Drop what remains of erased addresses where its review date has come and no stop is in it. See `privacy.review`."""
+        with self._writing.appending() as recorder:
+            return review(recorder, by=by)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries."""
+        with self._writing.doubting():
+            with self._writing.appending() as recorder:
+                record_export(recorder, by=by, reason=reason)
             return write_export(self._store, self._notary, Path(path), progress=progress)
+
+    def disclose(self, address: str, path: str | os.PathLike[str], *, by: str | None = None, reason: str | None = None) -> int:
+        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`)."""
+        with self._writing.doubting():
+            with self._writing.appending() as recorder:
+                ids = record_disclosure(recorder, self._asking.named(address).key, by=by, reason=reason)
+            return write_disclosure(self._store, self._notary, ids, Path(path))
 
     def verify(
         self,
         *,
         checkpoints: Iterable[bytes] = (),
         read_models: bool = False,
+        meaning: bool = False,
         progress: Callable[[int], None] | None = None,
         processes: int = 1,
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
-        `checkpoints` are signed notes that somebody else kept: if there are any, the level *history* is reached. `processes`
-        share the work over a large log, started afresh each time: for programs whose main module is safe to import. They are
-        of no use if something is recorded in the fraction of a second that they take to start.
+        `checkpoints` are signed notes that somebody else kept: with one, the level is *history*. With `meaning` the rules are
+        replayed over each recorded send: `Report.meaning` names those without a ground; where none is, the level is *meaning*.
+
+        `processes` share the work over a large log, unless `meaning` is asked. They are started afresh each time: for programs
+        whose main module is safe to import. If something is recorded just while they start, the first one does all of the work.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
         there is a checkpoint to compare with.
         """
-        held = [self._opened(note) for note in checkpoints]  # before: one of another log says nothing of this one
-        with self._doubting():
-            last = self._notary.newest()  # before the view: what is signed meanwhile is no business of this moment's log
+        held = [self._notary.open(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        with self._writing.doubting():
+            last = self._notary.newest().checkpoint  # before the view: what is signed meanwhile is no business of this moment
             with self._store.read() as view:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
-                shipped = [] if own is None else [self._opened(own)]
+                shipped = [] if own is None else [self._notary.open(own)]
                 report = verify_view(
                     view,
                     self.origin,
                     shipped=shipped,
                     checkpoints=held,
+                    meaning=meaning,
                     progress=progress,
                     store=self._store,
                     processes=processes,
@@ -355,9 +364,9 @@ class Ledger:
                 if read_models:
                     verify_read_models(view, self._keys)
         compared = bool(held or last)
-        settled = {"read_models": read_models, "signature": compared, "history": compared}
+        settled = {"read_models": read_models, "signature": compared, "history": compared, TRANSFER: False}
         if mark is not None and settled.get(mark.partition(":")[0], True):
-            self._mark(None)
+            self._writing.mark(None)
         return report
 
     def checkpoint(self) -> bytes:
@@ -366,8 +375,7 @@ class Ledger:
         What is new is first read back and hashed again, and must extend what was signed before; else `VerificationError`,
         nothing is signed, and the ledger is marked. Also done now and then while recording, and when the ledger is closed.
         """
-        with self._doubting():
-            return self._notary.sign()
+        return self._writing.checkpoint()
 
     def receipt(self, recorded: Recorded | int) -> bytes:
         """Proof that an entry is in the log, as the bytes of a `.tlog-proof` (C2SP): what a person gets after a withdrawal.
@@ -378,18 +386,42 @@ class Ledger:
 
     def receipts(self, recorded: Iterable[Recorded | int]) -> Iterator[bytes]:
         """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one."""
-        with self._doubting():
-            yield from self._notary.receipts(one.index if isinstance(one, Recorded) else one for one in recorded)
+        indices = (one.index if isinstance(one, Recorded) else one for one in recorded)
+        with self._writing.doubting():
+            yield from self._notary.receipts(-1 if index is None else index for index in indices)
 
     @property
     def verifier(self) -> str:
         """The public key that checkpoints verify under, as `name+id+key`. Auditors should have it from elsewhere too."""
         return str(self._notary.verifier)
 
+    @property
+    def journal(self) -> StopJournal:
+        """The stop journal beside the checkpoints. Its lines must stay as long as a backup may be restored; then prune them."""
+        return self._notary.checkpoints.journal
+
+    def verifiers(self) -> list[tuple[str, int | None]]:
+        """Every key this ledger has signed with, as `verifier`, oldest first, with the index of the entry that added it."""
+        return self._notary.introduced()
+
+    def signs_under(self, verifiers: Iterable[str]) -> bool:
+        """Whether the newest checkpoint counts for who trusts these keys: signed by one, or by one they lead to."""
+        return self._notary.signs_under(map(Verifier.parse, verifiers))
+
+    def rotate_key(self) -> str:
+        """Sign with a fresh key from now on; gives its verifier. Who trusts the old key is led on by the log.
+
+        Cut short, doing it again finishes it. Other processes sign no more, with `KeyFileError`, until they open the ledger
+        again. Raises `KeyFileError` where the keys are in no file, or in one that can't be written.
+        """
+        with self._writing.doubting():
+            rotate(self._notary, self._store.meta, self._writing.appending)
+        return self.verifier
+
     def close(self) -> None:
         """Sign a last checkpoint if entries came since the newest, and let go of the store."""
         if not self._closed:
-            self._sign_if(self._notary.unsigned)
+            self._writing.sign_if(self._notary.unsigned)
         self._closed = True
         self._store.close()
 
@@ -404,111 +436,18 @@ class Ledger:
 
     # Below the door.
 
-    @contextmanager
-    def _appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
-        """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
-
-        Where the answer to the commit was lost, the entries are looked for: if they are there, all is well.
-        """
-        recorder = None
-        try:
-            with self._store.write() as tx:
-                chosen = policy or self._asking.scope(tx.head(), tx).policy
-                recorder = Recorder(tx, keys=self._keys, origin=self.origin, policy=chosen, now=self._clock())
-                yield recorder
-                if recorder.changes.entries:
-                    recorder.finish()
-            head, now = recorder.changes.head, recorder.now
-            self._sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
-        except StoreUnavailableError:
-            if recorder is None or not self._holds(recorder.changes.entries):
-                raise
-
-    def _holds(self, entries: Sequence[NewEntry]) -> bool:
-        """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""
-        try:
-            with self._store.read() as view:
-                found = view.entry(entries[-1].index) if entries else None
-        except StoreUnavailableError:
-            return False
-        return found is not None and found.leaf == entries[-1].leaf
-
-    def _opened(self, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, [self._notary.verifier], verify_signature)
-
     def _examine(self) -> None:
         """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
-        try:
-            last = self._notary.newest()
-        except (VerificationError, StoreUnavailableError) as error:
-            self._open_marked(error)
-            return
-        try:
-            with self._store.read() as view:
-                if view.head().unverified is None:
-                    self._notary.examine(view, last)
-        except VerificationError as error:
-            self._open_marked(error)
+        if (error := self._notary.look()) is not None:
+            self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
+            _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
-    def _open_marked(self, error: VerificationError | StoreUnavailableError) -> None:
-        self._mark(f"{getattr(error, 'level', 'history')}: {error}")
-        _log.error("the log was not found to extend its newest checkpoint: %s", error)
-
-    def _sign_if(self, due: Callable[[], bool]) -> None:
-        """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
-        try:
-            if due():
-                self.checkpoint()
-        except ConsentlibError as error:
-            _log.error("no checkpoint could be signed: %s", error)
-
-    @contextmanager
-    def _doubting(self) -> Iterator[None]:
-        """Mark the ledger where what the block does finds that the log does not hold."""
-        try:
-            yield
-        except VerificationError as error:
+    def _begin_journal(self) -> None:
+        """Begin a stop journal where there is none. A log that agrees with its checkpoint holds what the lost one held."""
+        kept = self._notary.checkpoints
+        if not kept.journal.exists():
+            _log.error("the stop journal was not found; a new one begins")
             try:
-                self._mark(f"{error.level}: {error}")
-            except StoreUnavailableError:
-                error.add_note("the ledger could not be marked as unverified: its store can't be written")
-            raise
-
-    def _mark(self, problem: str | None) -> None:
-        """Keep, or lift, the mark that the log is not to be trusted."""
-        with self._store.write() as tx:
-            head = tx.head()
-            if head.unverified != problem:
-                tx.apply(Changes(head._replace(unverified=problem)))
-
-
-def _load_keys(url: str, keys: str | os.PathLike[str] | None) -> Keys:
-    path = key_path(url, keys)
-    if path is None:
-        raise KeyFileError("expected keys for this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
-    return Keys.load(path)
-
-
-def _refuse_existing(url: str, path: Path | None) -> None:
-    """Raise `LedgerExistsError` where there is a ledger, whatever became of its keys; `KeyFileError` for keys without one."""
-    try:
-        open_store(url).close()
-    except LedgerMissingError:
-        if path is not None and path.exists():
-            raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
-    else:
-        raise LedgerExistsError("expected no ledger at this URL, found one")
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
-
-def _each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `act` makes of each; an error says at which."""
-    for position, item in enumerate(items):
-        try:
-            yield act(item)
-        except ConsentlibError as error:
-            error.position = position
-            raise
+                kept.prepare()
+            except StoreUnavailableError as error:
+                _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
-from consentlib.checkpoints import CheckpointStore, check_extends, frontier_at, make_checkpoint, newest, rehash
-from consentlib.errors import CheckpointConflictError, FormatError, InputError, VerificationError
-from consentlib.log import format_line, leaf_hash
+from consentlib.checkpoints.making import Newest, agrees, check_extends, frontier_at, make_checkpoint, rehash
+from consentlib.checkpoints.stores import CheckpointStore
+from consentlib.errors import (
+    CheckpointConflictError,
+    FormatError,
+    InputError,
+    KeyFileError,
+    StoreUnavailableError,
+    VerificationError,
+)
+from consentlib.events import NOBODY
+from consentlib.keys import Keys
+from consentlib.log import format_line, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
-from consentlib.log.note import Signer, Verifier
+from consentlib.log.note import Verifier, cosign_note, parse_note
 from consentlib.log.prover import Prover
 from consentlib.log.receipt import Proof
-from consentlib.signing import signer, verify
+from consentlib.log.trust import KEY_ADDED, KeyAdded, Trust, read_key_added
+from consentlib.signing import SigningKeys, sign, verify
 from consentlib.store.protocol import Store, View
 
 SIGN_AFTER_ENTRIES: Final = 10_000
@@ -28,41 +41,149 @@ _log = logging.getLogger("consentlib")
 
 
 class Notary:
-    """Signs for one log with its private key, and keeps the newest checkpoint in a store of its own. Threads may share it."""
+    """Signs for one log with its private key, and keeps the newest checkpoint in a store of its own. Threads may share it.
 
-    def __init__(self, store: Store, origin: str, seed: bytes, checkpoints: CheckpointStore) -> None:
+    A key that was added to the log is one that its `key_file` holds by now, or forged.
+    """
+
+    def __init__(
+        self, store: Store, origin: str, keys: Keys, checkpoints: CheckpointStore, *, key_file: Path | None = None
+    ) -> None:
         self._store = store
         self._origin = origin
-        self._seed = seed
+        self._secrets = keys
+        self.key_file = key_file
         self.checkpoints = checkpoints
         self._last_size = 0
         self._tried_size = 0
         self._tried_time: int | None = None
 
     @cached_property
-    def _signer(self) -> Signer:
-        return signer(self._origin, self._seed)
+    def keys(self) -> SigningKeys:
+        """The signing keys, as they were when the ledger was opened or rotated them itself."""
+        return SigningKeys.of(self._origin, self._secrets)
+
+    def adopt(self, keys: Keys) -> None:
+        """Sign with these keys from now on."""
+        self._secrets = keys
+        self.keys = SigningKeys.of(self._origin, keys)
 
     @property
     def verifier(self) -> Verifier:
         """The public key, in the form verifiers exchange. Tell it to auditors by another way than the export."""
-        return self._signer.verifier
+        return self.keys.current.verifier
 
-    def newest(self) -> Checkpoint | None:
-        """The newest checkpoint. Raises `StoreUnavailableError`, or `VerificationError` for one that is not this log's."""
-        return newest(self.checkpoints, self._signer)[1]
+    def open(self, note: bytes) -> Checkpoint:
+        """A checkpoint that this log signed at any time, whoever kept it."""
+        return open_checkpoint(note, self.keys.verifiers, verify)
+
+    def newest(self) -> Newest:
+        """The newest checkpoint, and the key that signs what comes after it.
+
+        Raises `StoreUnavailableError`, `VerificationError` for one that is not this log's, and `KeyFileError` where it shows
+        that the signing key was rotated since the keys were read.
+        """
+        keys = self.keys
+        data = self.checkpoints.read()
+        if data is None:
+            return Newest(None, None, keys.current)
+        try:
+            checkpoint = self.open(data)
+        except FormatError as error:
+            problem = f"expected the newest checkpoint to be a signed one, found other bytes: {error}"
+            raise VerificationError(problem, level="signature", note=data) from None
+        except VerificationError:
+            self._refuse_rotated(data)
+            raise
+        self._refuse_rotated(data)
+        signed = {one.id for one in parse_note(data)[1] if one.name == self._origin}
+        for one in (keys.next, keys.current):
+            if one is not None and one.verifier.id in signed:
+                return Newest(data, checkpoint, one)
+        problem = "expected the newest checkpoint under the newest signing key, found one under a key from before"
+        raise VerificationError(problem, level="history", note=data)
+
+    def trusted(self, pinned: Iterable[Verifier]) -> Trust:
+        """What trust in some keys leads to, through the log and all that was ever signed."""
+        trust, claimed = Trust(pinned, verify), []
+        for note in {*self.checkpoints.history(), self.checkpoints.read() or b""}:
+            with suppress(FormatError, VerificationError):
+                claimed.append(trust.claim(note))
+        with self._store.read() as view:
+            for added in self.added(view):
+                trust.add(added)
+            trust.follow([one for one in claimed if agrees(view, one)])
+        return trust
+
+    def added(self, view: View) -> Iterator[KeyAdded]:
+        """What the log says of its keys, in order."""
+        for index in view.about(NOBODY):
+            entry = view.entry(index)
+            facts = None if entry is None else entry.parts.get("facts")
+            if entry is not None and isinstance(facts, tuple) and parse_leaf(entry.leaf).kind == KEY_ADDED:
+                added = read_key_added(index, facts[1], self._origin)
+                if added is not None:
+                    yield added
+
+    def introduced(self) -> list[tuple[str, int | None]]:
+        """The verifier key of each of the log's signing keys, oldest first, with the index of the entry that added it."""
+        with self._store.read() as view:
+            entries = {one.key: one.index for one in reversed([*self.added(view)])}
+        return [(str(one), entries.get(one)) for one in self.keys.verifiers]
+
+    def signs_under(self, pinned: Iterable[Verifier]) -> bool:
+        """Whether the newest checkpoint counts for who trusts these keys."""
+        newest = self.newest().checkpoint
+        return newest is not None and self.trusted(pinned).counts(newest)
+
+    def _refuse_rotated(self, data: bytes) -> None:
+        """Raise `KeyFileError` if a key signed that is not known here, and to which the log leads from those that are."""
+        known = {(one.name, one.id) for one in self.keys.verifiers}
+        strangers = {(one.name, one.id) for one in parse_note(data)[1] if one.name == self._origin} - known
+        if strangers and strangers & {(one.name, one.id) for one in self.trusted(self.keys.verifiers).verifiers}:
+            raise _rotated()
 
     def earlier(self, size: int) -> list[Checkpoint]:
         """What was ever signed below a size, smallest first; a file among them that is none is logged and left out."""
         found = {}
         for note in self.checkpoints.history():
             try:
-                one = open_checkpoint(note, [self.verifier], verify)
+                one = self.open(note)
             except (VerificationError, FormatError) as error:
                 _log.error("an earlier checkpoint can't be used: %s", error)
             else:
                 found[one.size] = one
         return [found[one] for one in sorted(found) if one < size]
+
+    def look(self) -> VerificationError | KeyFileError | StoreUnavailableError | None:
+        """Why the log must not be trusted as it is found on opening; None if it extends its newest checkpoint, readable.
+
+        Raises `KeyFileError` for keys from before a rotation, after reading them again.
+        """
+        try:
+            return self._look()
+        except KeyFileError:
+            if self.key_file is None:
+                raise
+            self.adopt(Keys.load(self.key_file))
+            return self._look()
+
+    def _look(self) -> VerificationError | KeyFileError | StoreUnavailableError | None:
+        try:
+            last = self.newest().checkpoint
+        except (VerificationError, StoreUnavailableError) as error:
+            return error
+        with self._store.read() as view:
+            try:
+                if view.head().unverified is None:
+                    self.examine(view, last)
+            except VerificationError as error:
+                return error
+            except KeyFileError as error:
+                if self.key_file is not None:
+                    raise
+                return error  # whether it was rotated or forged, nobody can tell by keys without a file
+        return None
 
     def examine(self, view: View, last: Checkpoint | None) -> None:
         """Raise `VerificationError` if the log is behind or beside its newest checkpoint, or what came since does not hash.
@@ -71,8 +192,17 @@ class Notary:
         """
         if last is not None:
             check_extends(view, last, self._origin)
-            rehash(view, last.size, frontier_at(view, last.size))
+            rehash(view, last.size, frontier_at(view, last.size), self._admit)
             self._last_size = self._tried_size = last.size
+
+    def _admit(self, added: KeyAdded) -> None:
+        """Refuse to sign for a key that somebody else added: whoever can write to the database could make himself heir."""
+        if self.keys.hold(added):
+            return
+        if self.key_file is None or SigningKeys.of(self._origin, Keys.load(self.key_file)).hold(added):
+            raise _rotated()
+        problem = "expected only signing keys to be added that the key file holds, found another"
+        raise VerificationError(problem, level="signature", index=added.index)
 
     def sign(self) -> bytes:
         """A signed checkpoint of the log as it stands; the newest one if nothing came since.
@@ -80,10 +210,10 @@ class Notary:
         Raises `VerificationError` if the log does not extend what was signed before, and signs nothing then.
         """
         for attempt in range(_ATTEMPTS):
-            known = newest(self.checkpoints, self._signer)
+            known = self.newest()
             with self._store.read() as view:
                 try:
-                    note = make_checkpoint(view, self.checkpoints, self._signer, known)
+                    note = make_checkpoint(view, self.checkpoints, known, self._admit)
                 except CheckpointConflictError:
                     if attempt == _ATTEMPTS - 1:
                         raise
@@ -94,13 +224,23 @@ class Notary:
 
     def sign_view(self, view: View) -> bytes | None:
         """A signed checkpoint of exactly what the view shows; None if a newer state has been signed by now."""
-        known = newest(self.checkpoints, self._signer)
-        if known[1] is not None and known[1].size > view.head().size:
+        known = self.newest()
+        if known.checkpoint is not None and known.checkpoint.size > view.head().size:
             return None
         try:
-            return make_checkpoint(view, self.checkpoints, self._signer, known)
+            return make_checkpoint(view, self.checkpoints, known, self._admit)
         except CheckpointConflictError:
             return None
+
+    def hand_over(self) -> None:
+        """Have the newest checkpoint, under the current key, signed by the next one too: from then on only that one signs."""
+        for _ in range(_ATTEMPTS):
+            note, _, by = self.newest()
+            if note is None or by == self.keys.next or self.keys.next is None:
+                return
+            with suppress(CheckpointConflictError):
+                self.checkpoints.replace(note, cosign_note(note, self.keys.next, sign))
+        raise CheckpointConflictError("expected a quiet moment to sign with both keys in, found new checkpoints all the time")
 
     def due(self, size: int, now: int) -> bool:
         """Whether to sign now: once each so many entries or milliseconds, also where the last try failed."""
@@ -124,7 +264,7 @@ class Notary:
         when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log no
         longer leads to what was signed.
         """
-        note, last = newest(self.checkpoints, self._signer)
+        note, last, _ = self.newest()
         drawn = iter(indices)
         while some := list(islice(drawn, _RECEIPTS)):
             with self._store.read() as view:
@@ -133,7 +273,7 @@ class Notary:
                 raise InputError(f"expected the index of one of `{size}` entries, found another")
             if note is None or last is None or last.size <= max(some):
                 note = self.sign()
-                last = open_checkpoint(note, [self.verifier], verify)
+                last = self.open(note)
             with self._store.read() as view:
                 check_extends(view, last, self._origin)
                 entries = {entry.index: entry for run in _runs(some) for entry in view.entries(run.start, run.stop)}
@@ -156,3 +296,8 @@ def _runs(indices: Iterable[int]) -> Iterator[range]:
             start = index
         stop = index + 1
     yield range(start, stop)
+
+
+def _rotated() -> KeyFileError:
+    problem = "expected the newest signing key of this ledger, found those from before a rotation"
+    return KeyFileError(problem, note="open the ledger again, with the key file as it is now")

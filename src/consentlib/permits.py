@@ -15,8 +15,12 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from consentlib.asking import Asked, Asking, Clock
+from attrs import asdict
+
+from consentlib.asking import Asked, Asking, Clock, read_as_name
 from consentlib.errors import LedgerError, NotAllowedError, PermitLapsedError
+from consentlib.policy import Policy
+from consentlib.reader import has_returned
 from consentlib.recorder import Recorder
 from consentlib.rules import Decision
 from consentlib.rules.judge import judged_use
@@ -169,6 +173,7 @@ class PermitRun(Generic[Row]):
         asking, asked = self._asking, self._asked
         reasons: list[str] = []
         allowed: list[tuple[Row, Decision, str]] = []
+        returned: set[str] = set()
         sends: dict[tuple[str, str], Send] = {}
         with self._appending() as recorder:
             for row in rows:
@@ -182,16 +187,47 @@ class PermitRun(Generic[Row]):
                     # Somebody unknown passes in the modes `warn` and `observe` only, and is known from now on.
                     id = lives[-1].id if lives else recorder.introduce(named.form)
                     allowed.append((row, decision, id))
-            groups: dict[tuple[str, str], dict[str, None]] = {}
+                    if lives and has_returned(lives):
+                        returned.add(id)
+            groups: dict[_Group, dict[str, None]] = {}
             for _, decision, id in allowed:
-                groups.setdefault((decision.use, decision.channel), {})[id] = None
-            for (name, channel), ids in groups.items():
-                use = name if recorder.policy is None else judged_use(recorder.policy, name, asked.message)
-                facts = {"occurred_at": recorder.time, "use": use, "channel": channel, "size": recorder.head.size}
-                index = recorder.append("message.sent", {**facts, **_addresses(list(ids))})
-                sends.update({(id, channel): Send(id, use, channel, index, recorder.time) for id in ids})
+                group = _Group(decision.use, decision.channel, decision.controller, decision.would_deny, id in returned)
+                groups.setdefault(group, {})[id] = None
+            for group, ids in groups.items():
+                asked_facts = _asked_facts(recorder.policy, asked, group)
+                facts = {"occurred_at": recorder.time, "size": recorder.head.size, **asked_facts, **_addresses(list(ids))}
+                index = recorder.append("message.sent", facts)
+                send = Send("", asked_facts["use"], group.channel, index, recorder.time)
+                sends.update({(id, group.channel): send._replace(id=id) for id in ids})
         self.counts.update(reasons)
         return [(row, sends[id, decision.channel]) for row, decision, id in allowed]
+
+
+class _Group(NamedTuple):
+    """What the sends of one entry have in common: what they are, and what the decision rests on beside the question."""
+
+    use: str
+    channel: str
+    controller: str
+    would_deny: str | None
+    returned: bool
+
+
+def _asked_facts(policy: Policy | None, asked: Asked, group: _Group) -> dict[str, Any]:
+    """What was asked for a send, and how it was let through, as far as it was said: with it the decision can be replayed."""
+    said = {name: value for name, value in asdict(asked.message).items() if value is not None and name != "kind"}
+    facts = {
+        "use": group.use if policy is None else judged_use(policy, group.use, asked.message),
+        "channel": group.channel,
+        "controller": None if policy is None or group.controller == policy.controller else group.controller,
+        "order": asked.order,
+        "campaign": asked.campaign,
+        "data": sorted(set(asked.data)) or None,
+        "message": {name: value if type(value) is bool else read_as_name(value) for name, value in said.items()} or None,
+        "would_deny": group.would_deny,
+        "returned": group.returned or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _addresses(ids: list[str]) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
-from consentlib.errors import InputError
+from consentlib.fields import read_words
 from consentlib.fold import Fold, Known, Stop, about, refold
+from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.log import NEVER_ERASED, Entry
 from consentlib.policy.model import Parameters
@@ -58,7 +60,9 @@ _LINKS: Final = frozenset({"identity.linked", "identity.address_changed"})
 @frozen
 class Erasure:
     """What `erase` did: the entry that records it (None if nothing was held), how many parts went, of how many entries the
-    facts stay for now, and whether bytes still wait in a file until a reader lets go of it."""
+    facts stay for now, and whether something is `pending`: bytes in a file until a reader lets go of it, or, where the log
+    can't be written, the erasure itself, which is in the stop journal, counts in every check and is done with the next write.
+    """
 
     index: int | None
     parts: int
@@ -66,51 +70,105 @@ class Erasure:
     pending: bool = False
 
 
-def erase(recorder: Recorder, keys: Keys, normal: str, *, reason: str, by: str) -> Erasure:
+def erasure_line(keys: Keys, normal: str, now: int, *, reason: str, by: str) -> Line:
+    """The line of the journal that asks for an erasure. Raises `InputError` for a missing reason."""
+    id = os.urandom(16)
+    said = {"type": "part.erased", "reason": read_words(reason, "reason"), "by": read_words(by, "by")}
+    stamp = address_key(keys.suppression, normal)
+    return Line(id, id, os.urandom(16), now, (address_key(keys.address, normal),), stamp, said)
+
+
+def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Callable[[Sequence[Line]], object]) -> Erasure:
     """Erase the person behind an address, with all addresses linked to it, in the caller's transaction.
 
     Personal parts go. Facts stay while a legal obligation, a claim or the proof period needs them, or other people stand in
     them; a later `erase` takes what has run out since. One row an address remains under the suppression key: that it was
-    erased, when, and the stops in force. Raises `InputError` for a missing reason.
+    erased, when, and the stops in force. If there is something to erase, `keep` is first handed the line that says so, with
+    all addresses of the person.
     """
-    for name, value in (("reason", reason), ("by", by)):
-        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
-    view, changes = recorder.view, recorder.changes
-    lives = view.lives_by_id(linked(view, view.lives(address_key(keys.address, normal))))
-    ids = {life.id for life in lives}
-    parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
-    entries = [entry for index in _indices(recorder, ids) if (entry := view.entry(index)) is not None]
-    held = [one for entry in entries if (one := known(entry)) is not None and one.kind not in NEVER_ERASED]
-    kept = _kept(held, ids, recorder.time, parameters)
-    going = [one for one in held if one.index not in kept]
-    parts = [(entry.index, "person") for entry in entries if isinstance(entry.parts.get("person"), tuple)]
-    parts = sorted(parts + [(one.index, "facts") for one in going])
-    if not parts:
-        return Erasure(None, 0, len(kept))
+    person = _Person(recorder, line.keys)
+    if not person.parts:
+        return Erasure(None, 0, len(person.kept))
+    line = evolve(line, keys=tuple(dict.fromkeys([*line.keys, *(life.key for life in person.lives)])))
+    keep([line])
+    return _erase(recorder, keys, person, line, {address_key(keys.suppression, normal)})
 
-    _suppress(recorder, keys, lives, normal, recorder.time + parameters.suppression_review_days * _DAY)
-    staying = [one for one in held if one.index in kept]
-    retained = sorted({id for one in staying for id in about(one.facts)} & ids)
-    _shrink(recorder, lives, staying, retained)
-    named = {"addresses": retained} if retained else {}
-    said = {"occurred_at": recorder.time, "reason": reason, "by": by, **named}
-    indices = [
-        recorder.append("part.erased", {**said, "parts": [list(part) for part in parts[start : start + _MOST_PARTS]]})
-        for start in range(0, len(parts), _MOST_PARTS)
-    ]
+
+def erase_again(recorder: Recorder, keys: Keys, line: Line) -> Erasure:
+    """Carry out an erasure that only the journal knows, also where there is nothing left to erase: then the log says so."""
+    return _erase(recorder, keys, _Person(recorder, line.keys), line, {line.stamp})
+
+
+class _Person:
+    """What the log holds about a person, and what of it goes."""
+
+    def __init__(self, recorder: Recorder, keys: Sequence[bytes]) -> None:
+        view = recorder.view
+        found = [linked(view, view.lives(key)) for key in keys]
+        self.lives = view.lives_by_id(list(dict.fromkeys(id for ids in found for id in ids)))
+        self.ids = {life.id for life in self.lives}
+        parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
+        self.review_at = recorder.time + parameters.suppression_review_days * _DAY
+        indices = sorted({index for id in self.ids for index in view.about(id)})
+        self.entries = [entry for index in indices if (entry := view.entry(index)) is not None]
+        shown = [one for entry in self.entries if (one := known(entry)) is not None]
+        held = [one for one in shown if one.kind not in NEVER_ERASED]
+        self.kept = _kept(held, self.ids, recorder.time, parameters)
+        self.going = [one for one in held if one.index not in self.kept]
+        self.retained = sorted({id for one in held if one.index in self.kept for id in about(one.facts)} & self.ids)
+        self.staying = [one for one in shown if one.index in self.kept or one.kind in NEVER_ERASED]
+        # Also what is lost, as its key went before the restored log: it must be on record all the same.
+        named = [(entry.index, "person") for entry in self.entries if entry.parts.get("person") is not None]
+        self.parts = sorted(named + [(one.index, "facts") for one in self.going])
+
+
+def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: set[bytes]) -> Erasure:
+    changes, ids, parts = recorder.changes, person.ids, person.parts
+    _suppress(recorder, keys, person, stamps)
+    _shrink(recorder, person.lives, person.staying, person.retained)
+    named = {"addresses": person.retained} if person.retained else {}
+    said = {"occurred_at": recorder.time, "reason": line.said["reason"], "by": line.said["by"], **named}
+    batches = [parts[start : start + _MOST_PARTS] for start in range(0, max(1, len(parts)), _MOST_PARTS)]
+    indices: list[int] = []
+    for batch in batches:
+        mark = {} if indices else {"line": line.id.hex()}
+        indices.append(recorder.append("part.erased", {**said, **mark, "parts": [list(part) for part in batch]}))
+    changes.events.append(EventRow(line.id, indices[0], line.digest))
     changes.erase_parts += parts
-    for one in going:
+    for one in person.going:
         changes.forget_about += [(id, one.index) for id in about(one.facts) if id in ids]
-        if "event_id" in one.facts:
-            changes.events.append(EventRow(bytes.fromhex(one.facts["event_id"]), one.index, b""))
-    gone = ids.difference(retained)
-    changes.forget_about += [(id, entry.index) for entry in entries for id in _erasures_about(entry) if id in gone]
-    return Erasure(indices[0], len(parts), len(kept))
+        for name in ("event_id", "line"):
+            if name in one.facts:
+                changes.events.append(EventRow(bytes.fromhex(one.facts[name]), one.index, b""))
+    gone = ids.difference(person.retained)
+    changes.forget_about += [(id, entry.index) for entry in person.entries for id in _erasures_about(entry) if id in gone]
+    return Erasure(indices[0], len(parts), len(person.kept))
 
 
-def _indices(recorder: Recorder, ids: Iterable[str]) -> list[int]:
-    return sorted({index for one in ids for index in recorder.view.about(one)})
+@frozen
+class Review:
+    """What `review` did: the entry that records it (None if nothing went), how many rows went, how many that are due stay."""
+
+    index: int | None
+    dropped: int
+    kept: int
+
+
+def review(recorder: Recorder, *, by: str) -> Review:
+    """Drop the rows of erased addresses whose review date has come, in the caller's transaction.
+
+    A row stays while it holds a stop, or while somebody who came back stands on it: without it, a consent from before the
+    erasure would count again.
+    """
+    read_words(by, "by")
+    due = [row for row in recorder.view.all_suppressions() if row.review_at <= recorder.time]
+    needed = {life.suppressed for life in recorder.view.all_lives()} if due else set()
+    going = [row.key for row in due if not json.loads(row.stops) and row.key not in needed]
+    if not going:
+        return Review(None, 0, len(due))
+    said = {"occurred_at": recorder.time, "reason": "review", "by": by, "parts": [], "suppressions": len(going)}
+    recorder.changes.forget_suppressions += going
+    return Review(recorder.append("part.erased", said), len(going), len(due) - len(going))
 
 
 def _erasures_about(entry: Entry) -> list[str]:
@@ -130,6 +188,7 @@ def _kept(facts: list[Known], ids: set[str], now: int, parameters: Parameters) -
         kept |= {one.index for one in proof}
     staying = {id for one in facts if one.index in kept for id in about(one.facts)}
     kept |= {one.index for one in facts if one.kind in _LINKS and staying.issuperset(about(one.facts))}
+    kept |= {one.index for one in facts if one.kind == "export.made" and now < one.time + parameters.proof_days * _DAY}
     # A correction stays as long as what it corrects, or the error would come back.
     kept |= {one.index for one in facts if one.kind == "entry.corrected" and one.facts["corrects"] in kept}
     return kept
@@ -140,16 +199,16 @@ def _books_end(time: int, years: int) -> int:
     return int(datetime(year + 1 + years, 1, 2, tzinfo=UTC).timestamp() * 1000)
 
 
-def _suppress(recorder: Recorder, keys: Keys, lives: Sequence[Life], normal: str, review_at: int) -> None:
+def _suppress(recorder: Recorder, keys: Keys, person: _Person, stamps: set[bytes]) -> None:
     """The rows that remain, for the address asked about and for every other that the personal parts still name."""
-    view = recorder.view
-    normals = {normal}
+    view, lives = recorder.view, person.lives
+    stamps = stamps | {life.suppressed for life in lives if life.suppressed}
     for life in lives:
         entry = view.entry(life.index)
         part = entry.parts.get("person") if entry is not None else None
         if isinstance(part, tuple):
-            normals |= {form for id, form in json.loads(part[1]).get("addresses", {}).items() if id == life.id}
-    stamps = {address_key(keys.suppression, one) for one in normals} | {life.suppressed for life in lives if life.suppressed}
+            named = json.loads(part[1]).get("addresses", {})
+            stamps |= {address_key(keys.suppression, form) for id, form in named.items() if id == life.id}
     rows = [row for stamp in sorted(stamps) if (row := view.suppression(stamp)) is not None]
     # Of stops with the same scope the newest: also those that an earlier erasure left.
     stops: dict[str, Stop] = {}
@@ -158,7 +217,7 @@ def _suppress(recorder: Recorder, keys: Keys, lives: Sequence[Life], normal: str
         if before.since < stop.since:
             stops[json.dumps(stop.scope)] = stop
     said = json.dumps(list(stops.values()))
-    recorder.changes.suppressions += [Suppression(stamp, recorder.time, review_at, said) for stamp in sorted(stamps)]
+    recorder.changes.suppressions += [Suppression(stamp, recorder.time, person.review_at, said) for stamp in sorted(stamps)]
 
 
 def _stops(lives: Sequence[Life]) -> list[Stop]:

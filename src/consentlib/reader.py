@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from consentlib.events import NOBODY
 from consentlib.facts import upcast
@@ -13,7 +13,22 @@ from consentlib.log import Entry
 from consentlib.log.leaf import parse_leaf
 from consentlib.policy.model import Policy
 from consentlib.rules import Holdings, Texts
-from consentlib.store.protocol import Head, Life, Suppression, View
+from consentlib.rules.consent import LOST
+from consentlib.store.protocol import Head, Life, Suppression
+
+
+class Rows(Protocol):
+    """What answering needs of a store's view, or of anything else that holds a log's read models. Methods as in `View`."""
+
+    def lives_by_id(self, ids: Sequence[str]) -> tuple[Life, ...]: ...
+
+    def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]: ...
+
+    def suppression(self, key: bytes) -> Suppression | None: ...
+
+    def about(self, id: str) -> tuple[int, ...]: ...
+
+    def entry(self, index: int) -> Entry | None: ...
 
 
 class Limit(NamedTuple):
@@ -27,11 +42,15 @@ class Limit(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Policy and texts as of a log size, with the entries they came from."""
+    """Policy and texts as of a log size, with the entries they came from.
+
+    `lost` is a no of everybody, where the log was recovered from a backup without the stops that came after it.
+    """
 
     size: int
     policy: Policy | None
     texts: Texts
+    lost: Stop | None = None
 
 
 def known(entry: Entry) -> Known | None:
@@ -43,7 +62,7 @@ def known(entry: Entry) -> Known | None:
     return Known(entry.index, leaf.t, leaf.kind, upcast(leaf.kind, json.loads(part[1])))
 
 
-def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
+def read_known(view: Rows, indices: Iterable[int], limit: Limit) -> list[Known]:
     """The entries at these indices that count and still have their facts, in order."""
     found = []
     for index in sorted(indices):
@@ -54,9 +73,9 @@ def read_known(view: View, indices: Iterable[int], limit: Limit) -> list[Known]:
     return found
 
 
-def read_scope(view: View, limit: Limit) -> Scope:
-    """Policy and texts: those published last, and every text ever held."""
-    policy, texts, size = None, Texts(), 0
+def read_scope(view: Rows, limit: Limit) -> Scope:
+    """Policy and texts: those published last, and every text ever held; and whether stops were lost."""
+    policy, texts, size, lost = None, Texts(), 0, None
     for index in view.about(NOBODY):
         entry = view.entry(index) if index < limit.size else None
         one = known(entry) if entry is not None else None
@@ -68,9 +87,11 @@ def read_scope(view: View, limit: Limit) -> Scope:
             assert isinstance(part, tuple)  # noqa: S101  # policies are never erasable
             policy = Policy.from_canonical(part[1])
             texts.add_policy(policy, one.time)
-        else:
+        elif one.kind == "text.published":
             texts.add_published(one.facts, one.time)
-    return Scope(size, policy, texts)
+        elif not one.facts["journal"]:
+            lost = Stop(LOST, one.time, one.index, None, None, None, False)
+    return Scope(size, policy, texts, lost)
 
 
 def suppressed(row: Suppression) -> Fold:
@@ -85,7 +106,7 @@ def simple(life: Life, fold: Fold) -> bool:
 
 
 def holdings(
-    view: View,
+    view: Rows,
     head: Head,
     lives: Sequence[Life],
     *,
@@ -93,11 +114,12 @@ def holdings(
     orders: str | bool,
     at: int,
     limit: Limit | None,
+    waiting: Callable[[Iterable[bytes]], Fold | None] | None = None,
 ) -> Holdings:
     """Everything known about the person behind an address.
 
     `orders` is the id of the one order needed, True for all, False for none. `at` and `limit` in the past fold the entries
-    known then afresh; else the stored folds answer.
+    known then afresh; else the stored folds answer. `waiting` gives what the stop journal alone has about keyed addresses.
     """
     if not lives and suppression is None:
         return Holdings(None, verified=head.unverified is None, size=head.size, tip=head.tip)
@@ -110,12 +132,13 @@ def holdings(
             limit = Limit(head.size)
     if limit is not None:
         then = [life for life in lives if life.index < limit.size and life.since <= at]
-        own, others, found, elsewhere, stamps = _past(view, then, limit, at)
+        own, others, found, elsewhere, reached, stamps = _past(view, then, limit, at)
     kept = [view.suppression(key) for key in stamps]
     rest = tuple(suppressed(row) for row in (*kept, suppression) if row is not None and row.erased_at <= at)
+    unrecorded = waiting(life.key for life in view.lives_by_id(reached)) if waiting is not None else None
     return Holdings(
         own,
-        (*others, *rest),
+        (*others, *rest, *((unrecorded,) if unrecorded is not None else ())),
         found,
         verified=head.unverified is None,
         size=head.size if limit is None else limit.size,
@@ -134,7 +157,7 @@ def _sides(rows: Iterable[tuple[str, Order]], reached: Sequence[str]) -> tuple[_
     return own, tuple(order for owner, order in rows if owner in reached[1:])
 
 
-def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
+def _present(view: Rows, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold, ...], list[str], list[bytes]]:
     """From the stored folds: own, others, all ids reached, and the keys of suppression rows that count."""
     folds = {life.id: Fold.load(life.fold) for life in lives}
     rows = {life.id: life for life in lives}
@@ -150,9 +173,15 @@ def _present(view: View, lives: Sequence[Life]) -> tuple[Fold | None, tuple[Fold
     return own, tuple(folds[one] for one in reached[1:]), reached, stamps
 
 
-def linked(view: View, lives: Sequence[Life]) -> list[str]:
+def linked(view: Rows, lives: Sequence[Life]) -> list[str]:
     """The ids of the person who has an address now: its newest life first, then linked addresses and erased lives."""
     return _present(view, lives)[2]
+
+
+def has_returned(lives: Sequence[Life]) -> bool:
+    """Whether an erased life of the same address comes before the newest, and speaks in it: its stops, its orders."""
+    erased = (Fold.load(life.fold).erased is not None for life in lives[:-1])
+    return lives[-1].suppressed is not None or any(erased)
 
 
 def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
@@ -164,9 +193,10 @@ def _first(lives: Sequence[Life], folds: dict[str, Fold]) -> list[str]:
 
 
 def _past(
-    view: View, lives: Sequence[Life], limit: Limit, at: int
-) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[bytes]]:
-    """From the entries known then: own, others, orders here and elsewhere, and the keys of suppression rows that count."""
+    view: Rows, lives: Sequence[Life], limit: Limit, at: int
+) -> tuple[Fold | None, tuple[Fold, ...], _Orders, _Orders, list[str], list[bytes]]:
+    """From the entries known then: own, others, orders here and elsewhere, all ids reached, and the keys of suppression rows
+    that count."""
     ids = {life.id for life in lives}
     read: set[str] = set()
     indices: set[int] = set()
@@ -185,4 +215,4 @@ def _past(
     orders, elsewhere = _sides(((owner, order) for (owner, _), order in book.orders.items()), reached)
     stamps = [life.suppressed for life in lives if life.suppressed is not None]
     own = book.folds[reached[0]] if reached else None
-    return own, tuple(book.folds[one] for one in reached[1:]), orders, elsewhere, stamps
+    return own, tuple(book.folds[one] for one in reached[1:]), orders, elsewhere, reached, stamps

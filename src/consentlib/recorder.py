@@ -8,15 +8,15 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from attrs import field, frozen
 
 from consentlib.addresses import address_key
 from consentlib.codec import encode_typed
-from consentlib.errors import ClockError, ErasedError, EventConflictError, EventError, LedgerError
+from consentlib.errors import ClockError, ConsentlibError, ErasedError, EventConflictError, EventError, LedgerError
 from consentlib.events import (
     KINDS,
     NOBODY,
@@ -44,12 +44,19 @@ _MOST_PART: Final = 65_536
 _SHORT: Final = 16
 _FEW: Final = 10
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 @frozen
 class Recorded:
-    """What `record` answers. `index` from 0, `recorded_at` in milliseconds; `ref` names a grant in `ConsentConfirmed.of`."""
+    """What `record` answers. `index` from 0, `recorded_at` in milliseconds; `ref` names a grant in `ConsentConfirmed.of`.
 
-    index: int
+    `index` is None for a stop that is in the stop journal while the log can't be written: it counts from now on, and becomes
+    an entry with the next write.
+    """
+
+    index: int | None
     event_id: str = field(repr=False)
     recorded_at: int
     ref: str | None = field(default=None, repr=False)
@@ -57,7 +64,11 @@ class Recorded:
 
 
 class Prepared(NamedTuple):
-    """An event made ready outside the transaction: its addresses' key forms and keys, its id and content digest."""
+    """An event made ready outside the transaction: its addresses' key forms and keys, its id and content digest.
+
+    `line` is the id that a stop's line in the journal has. `stamp` stands for the address where only its keyed forms are
+    known: its form under the suppression key.
+    """
 
     event: Event
     event_id: str
@@ -65,6 +76,8 @@ class Prepared(NamedTuple):
     digest: bytes
     roles: dict[str, list[str]]
     keys: dict[str, bytes]
+    line: bytes | None = None
+    stamp: bytes | None = None
 
 
 def new_event_id() -> str:
@@ -81,14 +94,11 @@ def prepare(event: Event, keys: Keys) -> Prepared:
     event_id = event.event_id or new_event_id()
     roles = addresses_of(event)
     named = [normal for normals in roles.values() for normal in normals]
-    return Prepared(
-        event,
-        event_id,
-        event_key(keys, event_id),
-        _digest(event, keys),
-        roles,
-        {one: address_key(keys.address, one) for one in named},
-    )
+    id = event_key(keys, event_id)
+    keyed = {one: address_key(keys.address, one) for one in named}
+    # An id that a caller chose may be taken by something else; then the entry gets another, and the line must be found.
+    line = None if not isinstance(event, Stop) else id if event.event_id is None else os.urandom(_SHORT)
+    return Prepared(event, event_id, id, _digest(event, keys), roles, keyed, line)
 
 
 def _digest(event: Event, keys: Keys) -> bytes:
@@ -100,6 +110,16 @@ def _digest(event: Event, keys: Keys) -> bytes:
 
 def _plain(value: Any) -> Any:
     return [(slot.name, one) for slot, one in stated(value)] if isinstance(value, (Evidence, FormState)) else value
+
+
+def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """What `act` makes of each; an error says at which."""
+    for position, item in enumerate(items):
+        try:
+            yield act(item)
+        except ConsentlibError as error:
+            error.position = position
+            raise
 
 
 def event_key(keys: Keys, event_id: str) -> bytes:
@@ -144,6 +164,7 @@ class Recorder:
         event = prepared.event
         before = self._before(prepared)
         if isinstance(before, Recorded):
+            self._settle(prepared, before.index)
             return before
         prepared = before
         if event.effect == "+" and not isinstance(event, Stop):
@@ -152,16 +173,20 @@ class Recorder:
         ids, introduced = self._resolve(prepared, said)
         facts = facts_of(event, self.policy, ids, said)
         facts["event_id"] = prepared.id.hex()
+        if prepared.line not in (None, prepared.id):
+            facts["line"] = prepared.line.hex()
         self._complete(event, facts, prepared, said, introduced)
         person = person_of(event)
         if introduced:
-            person["addresses"] = introduced
+            if prepared.stamp is None:
+                person["addresses"] = introduced
             self._book.folds.update(dict.fromkeys(introduced, Fold()))
             self._new.update(introduced)
         index = self.append(event.kind, facts, person)
         if introduced:
             self._introduce(introduced, prepared, index, said)
         self.changes.events.append(EventRow(prepared.id, index, prepared.digest))
+        self._settle(prepared, index)
         recorded = Recorded(index, prepared.event_id, self.time, facts.get("ref"), event.subject)
         self._seen[prepared.id] = (prepared.digest, recorded)
         return recorded
@@ -234,10 +259,15 @@ class Recorder:
         """(address id, order id) of the orders an address has in the store."""
         return [(owner, row.order) for owner, row in self._tx.orders([id])]
 
+    def _settle(self, prepared: Prepared, index: int | None) -> None:
+        """Let a stop's line in the journal be found in the log."""
+        if prepared.line not in (None, prepared.id) and index is not None:
+            self.changes.events.append(EventRow(prepared.line, index, prepared.digest))
+
     def _before(self, prepared: Prepared) -> Recorded | Prepared:
         """What was recorded under this id before; a stop whose id is taken by something else gets a fresh one."""
         event = prepared.event
-        if event.event_id is None:
+        if event.event_id is None and prepared.stamp is None:
             return prepared
         seen = self._seen.get(prepared.id)
         if seen is None:
@@ -337,7 +367,7 @@ class Recorder:
         for one, normal in introduced.items():
             key = prepared.keys[normal]
             lives = self.lives(key)
-            stamp = address_key(self._keys.suppression, normal)
+            stamp = prepared.stamp or address_key(self._keys.suppression, normal)
             kept = stamp if self._tx.suppression(stamp) is not None else None
             since = 0 if not lives else min(said, self.time)
             life = Life(key, one, since, index, kept, "")
@@ -360,7 +390,7 @@ class Recorder:
 
     def _refold_without(self, entry: Known, named: Sequence[str]) -> None:
         """A correction: fold what is stored and what this transaction adds afresh, without the wrong entry."""
-        pending = [Known(one.index, one.time, one.kind, json.loads(one.parts["facts"][1])) for one in self.changes.entries]
+        pending = [Known(*one[:3], json.loads(part[1])) for one in self.changes.entries if (part := one.parts["facts"])]
         ids = list(named)
         for one in ids:  # grants move along links, so that all of them are folded afresh
             ids += [link.other for link in self.fold(one).links if link.other not in ids]

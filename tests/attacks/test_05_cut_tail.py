@@ -38,8 +38,11 @@ def test_cut(shop: Shop, kept: bytes, tmp_path: Path) -> None:
     assert refused(shop, kept, "expected at least 4 entries, as signed, found 3").evidence["tip"] == tip
     reopen(shop)
     assert shop.newsletter("anna@example.dk").reason == "ledger_unverified"
-    shop.ledger.export(tmp_path / "audit.zip")
-    with pytest.raises(VerificationError, match="at least `4` entries") as caught:
+    with shop.ledger._store.read() as view, pytest.raises(VerificationError, match="at least `4` entries") as caught:
+        verify_view(view, shop.ledger.origin, checkpoints=[held(shop, kept)])
+    assert (caught.value.level, caught.value.evidence["note"]) == ("history", kept)
+    shop.ledger.export(tmp_path / "audit.zip")  # grows by its own entry
+    with pytest.raises(VerificationError, match="have the root that was signed") as caught:
         verify_file(tmp_path / "audit.zip", checkpoints=[held(shop, kept)])
     assert (caught.value.level, caught.value.evidence["note"]) == ("history", kept)
 
@@ -65,4 +68,4 @@ def test_export_of_an_open_ledger(shop: Shop, kept: bytes, tmp_path: Path) -> No
     assert (caught.value.level, caught.value.evidence["checkpoint"]) == ("history", kept)
     assert not (tmp_path / "audit.zip").exists()
     assert shop.newsletter("anna@example.dk").reason == "ledger_unverified"
-    assert shop.ledger.export(tmp_path / "audit.zip") == 3
+    assert shop.ledger.export(tmp_path / "audit.zip") == 5  # the three that are left, and each export

@@ -100,6 +100,6 @@ def test_key_of_another_log(shop: Shop, export: Path) -> None:
 def test_part_of_the_log(shop: Shop, export: Path) -> None:
     """An earlier checkpoint of the same key, over the beginning alone, does not sign the rest (`check_end`, log/verify.py)."""
     early = shop.ledger._notary.checkpoints.history()[0]
-    with pytest.raises(VerificationError, match="covers all `3` entries, found one of `1`") as caught:
+    with pytest.raises(VerificationError, match="covers all `4` entries, found one of `1`") as caught:
         verify_file(resign(export, lambda note: early), verifiers=[key(shop)])
     assert (caught.value.level, caught.value.evidence["note"]) == ("signature", early)

@@ -23,7 +23,7 @@ NEWER = b"a newer key".ljust(32, b"\0")
 
 def export_under(shop: Shop, target: Path, seed: bytes) -> Verifier:
     """What the holder of the database can make of it: an export of what is there now, signed by a key of the log's name."""
-    shop.ledger._mark("history: so that the export is the evidence, unsigned")
+    shop.ledger._writing.mark("history: so that the export is the evidence, unsigned")
     shop.ledger.export(target)
     with shop.ledger._store.read() as view:
         head = view.head()
@@ -66,7 +66,7 @@ def test_filtered_view(shop: Shop, tmp_path: Path) -> None:
     kept = shop.ledger.checkpoint()
     forge(shop, lambda entries: entries.__delitem__(slice(1, 4)))
     told = export_under(shop, tmp_path / "audit.zip", shop.ledger._keys.signing)
-    assert verify_file(tmp_path / "audit.zip", verifiers=[told]).size == 3
+    assert verify_file(tmp_path / "audit.zip", verifiers=[told]).size == 4  # with that of the export
     with pytest.raises(VerificationError, match="at least `6` entries") as caught:
         verify_file(tmp_path / "audit.zip", verifiers=[told], checkpoints=[held(shop, kept)])
     assert (caught.value.level, caught.value.evidence["note"]) == ("history", kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from types import TracebackType
 from typing import Any, Self
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 _FLAGS = (
@@ -21,6 +22,7 @@ _FLAGS = (
     "--disable-sync",
     "--window-size=1200,1000",
 )
+_PATIENCE = 120  # seconds; other work may share the machine
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
@@ -39,6 +41,7 @@ class Browser:
                 "prefs": {"intl.accept_languages": "en"},
             }
             wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            wanted["timeouts"] = {"script": 1000 * _PATIENCE, "pageLoad": 1000 * _PATIENCE}
             made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
             self._session = f"/session/{made['sessionId']}"
         except BaseException:
@@ -83,7 +86,7 @@ class Browser:
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._call("POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
 
-    def wait(self, condition: str, seconds: float = 20) -> None:
+    def wait(self, condition: str, seconds: float = _PATIENCE) -> None:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + seconds
         while not self.run(f"return Boolean({condition})"):
@@ -105,5 +108,8 @@ class Browser:
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = Request(self._root + path, data, {"Content-Type": "application/json"}, method=method)
-        with urlopen(request, timeout=120) as answer:
-            return json.load(answer)["value"]
+        try:
+            with urlopen(request, timeout=2 * _PATIENCE) as answer:
+                return json.load(answer)["value"]
+        except HTTPError as error:
+            raise AssertionError(f"the browser refused {path}: {error.read().decode()[:500]}") from error

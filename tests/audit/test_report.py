@@ -27,8 +27,17 @@ from consentlib.audit.traces import Traces
 from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.cli import main
 from consentlib.errors import FormatError, InputError, VerificationError
-from consentlib.events import KINDS, ConsentGiven, ContactImported, Evidence, InquiryReceived, ObjectionRaised, OrderPlaced
-from consentlib.log import format_line, genesis, leaf_hash
+from consentlib.events import (
+    KINDS,
+    ConsentGiven,
+    ContactImported,
+    Evidence,
+    InquiryReceived,
+    MessageSent,
+    ObjectionRaised,
+    OrderPlaced,
+)
+from consentlib.log import format_line, genesis, leaf_hash, parse_line
 from consentlib.log.note import Verifier
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -346,11 +355,25 @@ def test_stops_reach_what_the_policy_lets_them_reach(tmp_path: Path) -> None:
         policy = json.loads(archive.read("policy/0.json"))
     marketing = {name: use["marketing"] for name, use in policy["uses"].items()}
     with Traces() as traces:
-        facts = lines[-1][2]
+        facts = lines[-2][2]
         traces.stop("objection.raised", [facts["address"]], facts, 2, 2)
         reached = {use: traces.send(facts["address"], use, "email", POLICY, 3) is not None for use in POLICY.uses}
     assert reached == marketing
     assert {True, False} == set(reached.values())
+
+
+def test_exports_are_listed(shop: Shop, tmp_path: Path) -> None:
+    """Each export and disclosure on record, with date, scope and role; of whom, the report does not say."""
+    shop.sign_up("eve@secret.example")
+    shop.ledger.disclose("eve@secret.example", tmp_path / "eve.zip", by="dpo")
+    shop.clock.tick(days=1)
+    shop.ledger.export(tmp_path / "log.zip", by="auditor +4512345678")
+    page = report(tmp_path / "log.zip")
+    assert ["3", "2026-03-02 10:00:00", "one person's entries", "dpo"] in page.rows
+    assert ["4", "2026-03-03 10:00:00", "the whole log", "auditor …"] in page.rows
+    with zipfile.ZipFile(tmp_path / "eve.zip") as archive:
+        facts = json.loads(parse_line(archive.read("disclosure.ndjson").splitlines(keepends=True)[-1]).parts["facts"][1])
+    assert facts["address"][:9] not in page.text
 
 
 def test_strange_facts_are_counted_not_believed(tmp_path: Path) -> None:
@@ -436,3 +459,28 @@ def test_the_command(exported: tuple[Path, Verifier], tmp_path: Path) -> None:
     assert code == 40
     assert said.startswith("consentlib: invalid: ")
     assert (tmp_path / "bad.html").exists()
+
+
+def test_sends_against_decisions(tmp_path: Path) -> None:
+    """Asked for, the report judges each send; else it says nothing of it, and that it does not judge."""
+    shop = Shop()
+    shop.sign_up("anna@example.dk")
+    shop.ledger.record(MessageSent("anna@example.dk", use="marketing_newsletter"))
+    shop.ledger.withdraw("anna@example.dk", limited=True)
+    shop.clock.tick(60)
+    index = shop.ledger.record(MessageSent("anna@example.dk", use="marketing_newsletter")).index
+    shop.ledger.export(tmp_path / "audit.zip")
+    pages = {}
+    for language in LANGUAGES:
+        for meaning in (False, True):
+            write_report(tmp_path / "audit.zip", tmp_path / "out.html", language=language, meaning=meaning)
+            pages[language, meaning] = Walk((tmp_path / "out.html").read_text())
+    for column, language in enumerate(LANGUAGES):
+        plain, asked = pages[language, False], pages[language, True]
+        assert WORDS["replayed"][column] not in plain.text
+        assert WORDS["limits"][column] in plain.text
+        assert WORDS["replayed"][column] in asked.text
+        assert WORDS["limits"][column] not in asked.text
+        assert WORDS["unlawful"][column].format(n=1) in asked.text
+        assert [str(index), "consent_withdrawn"] in [row[:2] for row in asked.rows]
+        assert [WORDS["meaning"][column], WORDS["broken"][column]] in asked.rows

@@ -9,10 +9,11 @@ import pytest
 
 from consentlib.audit.sharing import share
 from consentlib.audit.verify import verify_file, verify_view
+from consentlib.checkpoints import covered_size
 from consentlib.errors import FormatError, InputError, StoreUnavailableError, VerificationError
 from consentlib.store import open_store
 from forger import held, key
-from shop import Shop
+from shop import LETTER, Shop
 
 
 def double(number: int) -> int:
@@ -82,6 +83,42 @@ def test_the_same_report(stocked: Shop, tmp_path: Path) -> None:
     options = {"verifiers": [key(stocked)], "checkpoints": [held(stocked, kept)]}
     one, two = (verify_file(tmp_path / "audit.zip", processes=number, **options) for number in (1, 2))  # type: ignore[arg-type]
     assert one == two
+
+
+def test_a_rotated_ledger(stocked: Shop, tmp_path: Path) -> None:
+    """Several processes follow a rotation that lies in one span from keys that are checked in another."""
+    old = key(stocked)
+    stocked.ledger.rotate_key()
+    note = stocked.ledger.checkpoint()
+    stocked.ledger.export(tmp_path / "audit.zip")
+    one, two = (verify_file(tmp_path / "audit.zip", verifiers=[old], checkpoints=[note], processes=n) for n in (1, 2))
+    assert one == two
+    assert (two.level, two.led_to) == ("history", (stocked.ledger.verifier,))
+    store = open_store(stocked.url)
+    with store.read() as view:
+        report = verify_view(view, stocked.ledger.origin, verifiers=[old], checkpoints=[note], store=store, processes=2)
+        assert (report.held_size, report.led_to) == (covered_size(note), two.led_to)
+    store.close()
+
+
+def test_a_sealed_ledger(tmp_path: Path) -> None:
+    """Each process opens the vault too."""
+    shop = Shop(f"sqlite:///{tmp_path}/shop.db", sealed=True)
+    for name in ("anna", "bo"):
+        shop.sign_up(f"{name}@example.dk")
+    shop.ledger.erase("anna@example.dk", reason="art17", by="dpo")
+    one, two = (shop.ledger.verify(processes=number) for number in (1, 2))
+    assert one == two
+    assert (two.erased, two.withheld) == (one.erased, 0)
+    shop.ledger.close()
+
+
+def test_meaning_with_processes(stocked: Shop) -> None:
+    """The rules are replayed in order, by one process however many there may be."""
+    list(stocked.ledger.permits(["bo@example.dk"], use="marketing_newsletter", message=LETTER))
+    report = stocked.ledger.verify(meaning=True, processes=2)
+    assert report.meaning is not None
+    assert report.meaning.judged == 1
 
 
 def test_the_same_problem(stocked: Shop) -> None:

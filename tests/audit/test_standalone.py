@@ -263,10 +263,10 @@ def test_note_of_the_specification() -> None:
     """The signature line of the C2SP note vector holds under its key, and not over another text."""
     keys = dict([script.read_key("example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")])
     line = "— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM="
-    assert script.check_signature(line, "This is an example message.\n", keys) == ["example.com/foo"]
+    assert script.check_signature(line, "This is an example message.\n", keys) == ("example.com/foo", b"\x53\x0d\x90\x3a")
     with pytest.raises(script.Refused, match="fails"):
         script.check_signature(line, "This is another message.\n", keys)
-    assert script.check_signature(line, "anything\n", {}) == []
+    assert script.check_signature(line, "anything\n", {}) is None
 
 
 def test_tessera_checkpoints() -> None:
@@ -275,7 +275,7 @@ def test_tessera_checkpoints() -> None:
     keys = dict([script.read_key("example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx")])
     for number in range(16):
         found = script.read_checkpoint((folder / f"checkpoint.{number}").read_bytes(), keys)
-        assert (found.origin, found.signers) == ("example.com/log/testdata", ["example.com/log/testdata"])
+        assert (found.origin, found.signers) == ("example.com/log/testdata", {*keys})
 
 
 NOTE = note([], 0)
@@ -397,6 +397,14 @@ def test_what_was_asked_for(export: SimpleNamespace) -> None:
 
 
 # ---- Lines and leaves
+
+
+def test_missing_line_end(export: SimpleNamespace, tmp_path: Path) -> None:
+    """A log without the end of its last line is refused, by script and library: each line has one spelling."""
+    path = pack(tmp_path / "cut.zip", b"".join(export.lines)[:-1])
+    assert f"line {len(export.lines)}: expected a line end" in refused(path)
+    with pytest.raises(FormatError, match=f"line {len(export.lines)}: .* one spelling"):
+        verify_file(path)
 
 
 def leaf(
@@ -526,7 +534,7 @@ def test_sound_logs(tmp_path: Path) -> None:
     """The logs that the broken ones are made from are accepted, erasures in every shape among them."""
     whole = chain(GONE, {"parts": {"facts": b"", "facts.2": b"x", "person": b"\xff" * 40_000}}, erasing([0, "person"]))
     left_out = [whole[0].replace(b',"person":null', b""), *whole[1:]]
-    for lines in (whole, left_out, [*whole[:-1], whole[-1].rstrip(b"\n")]):
+    for lines in (whole, left_out):
         path = pack(tmp_path / "whole.zip", lines)
         assert (run(path)[0], run(path)[1]["erased"]) == (10, 1)
         assert library_accepts(path)

@@ -19,6 +19,7 @@ def test_quick_run_prints_every_figure() -> None:
         "single durable append",
         "batches of 1",
         "batches of 1",
+        "batches of 1",
         "judge from a fold",
         "check",
         "check",
@@ -34,6 +35,7 @@ def test_quick_run_prints_every_figure() -> None:
         "memory of verify",
         "memory of export",
         "memory of verify the export",
+        "meaning",
         "import consentlib",
     ]
     assert all(row["value"] for row in rows)

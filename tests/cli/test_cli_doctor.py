@@ -111,7 +111,7 @@ def test_checkpoints_are_looked_at(run: Run, url: str, tmp_path: Path) -> None:
 
 def test_a_checkpoint_by_another_key_is_found(run: Run, url: str, tmp_path: Path, policy: Path) -> None:
     """Another ledger's checkpoint, or no folder at all, is a problem, and so is the log that it marks."""
-    assert sick(run("doctor", url, "--checkpoints", policy, "--json")) == ["log", "newest checkpoint"]
+    assert sick(run("doctor", url, "--checkpoints", policy, "--json")) == ["log", "newest checkpoint", "stop journal"]
     assert run("verify", url).exit_code == 10
     other = tmp_path / "elsewhere"
     assert run("init", f"sqlite:///{tmp_path / 'other.db'}", "--policy", policy, "--checkpoints", other).exit_code == 0

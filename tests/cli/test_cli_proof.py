@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import zipfile
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def test_an_export_is_signed_and_tells_the_key(run: Run, url: str, vkey: str, tm
     """`export` says that it is signed and under which key, and silently replaces nothing."""
     audit = tmp_path / "audit.zip"
     told = json.loads(run("export", url, audit, "--json").stdout)
-    assert told == {"file": str(audit), "entries": 1, "signed": True, "verifier": vkey}
+    assert told == {"file": str(audit), "entries": 2, "signed": True, "verifier": vkey}
     assert run("export", url, audit).exit_code == 2
-    assert run("export", url, audit, "--force").stdout == f"1 entry exported to `{audit}`, signed\nverifier key {vkey}\n"
+    assert run("export", url, audit, "--force").stdout == f"3 entries exported to `{audit}`, signed\nverifier key {vkey}\n"
     assert run("export", url, tmp_path).exit_code == 2
 
 
@@ -77,7 +78,7 @@ def test_each_level_has_its_exit_code(run: Run, url: str, kept: Path, vkey: str,
     ):
         result = run("verify", audit, *args, "--json")
         told = json.loads(result.stdout)
-        assert (result.exit_code, told["verified"], told["level"], told["size"]) == (code, True, level, 5)
+        assert (result.exit_code, told["verified"], told["level"], told["size"]) == (code, True, level, 6)
         assert told["signed"] is (level != "content")
         assert told["entries_by_kind"]["consent.given"] == 1
         assert f"verified at level {level}" in run("verify", audit, *args).stdout
@@ -249,3 +250,71 @@ def test_a_receipt_that_does_not_hold_is_invalid(run: Run, url: str, kept: Path,
     assert run("verify-receipt", file).exit_code == 2
     assert run("verify-receipt", tmp_path / "none", "--key", vkey).exit_code == 2
     assert run("receipt", url, "99").exit_code == 2
+
+
+# sends
+
+
+def test_meaning(run: Run, url: str, lines: Lines, vkey: str, tmp_path: Path) -> None:
+    """`--meaning` replays the rules: exit 0 at that level, 40 with the first send without a ground and the log's own level."""
+    run("record", url, lines(SIGNED_UP, CONFIRMED))
+    kept = tmp_path / "kept"
+    run("checkpoint", url, "--output", kept)
+    held = ("--key", vkey, "--checkpoint", kept)
+    result = run("verify", url, *held, "--meaning")
+    assert (result.exit_code, "verified at level meaning" in result.stdout) == (0, True)
+    assert "sends        0 judged, 0 without a ground; 0 not judged" in result.stdout
+    anna = SIGNED_UP["subject"]
+    sent = {"type": "message.sent", "subject": anna, "use": "marketing_newsletter"}
+    run("record", url, lines({**STOPPED, "subject": anna}, sent))
+    assert run("verify", url, *held).exit_code == 0
+    result = run("verify", url, *held, "--meaning", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["level"], told["meaning"]["unlawful"]) == (40, "history", 1)
+    [finding] = told["meaning"]["findings"]
+    assert told["meaning"]["reasons"] == {finding["reason"]: 1}
+    line = f"invalid at level meaning: 1 recorded send had no valid ground; the first is in entry {finding['index']}: "
+    assert line in result.stderr
+    assert result.stderr.strip().endswith("the log itself is verified at level history")
+    assert run("verify", url, *held).exit_code == 0, "the ledger is not marked"
+
+
+# disclosures
+
+
+def test_a_disclosure_is_verified_in_part(run: Run, url: str, vkey: str, lines: Lines, tmp_path: Path) -> None:
+    """`disclose` writes one person's entries; `verify` says how many of how many, and ends with 10 at best, 40 if broken."""
+    run("record", url, lines(SIGNED_UP, STOPPED))
+    anna = tmp_path / "anna.zip"
+    address = SIGNED_UP["subject"]
+    result = run("disclose", url, address, anna, "--by", "dpo", "--reason", "art15")
+    assert result.stdout == f"2 entries of one person disclosed to `{anna}`, signed\nverifier key {vkey}\n"
+    assert address not in result.stdout + result.stderr
+    assert run("disclose", url, address, anna).exit_code == 2
+    assert run("disclose", url, "nobody@example.dk", tmp_path / "x.zip").exit_code == 2
+    kept = tmp_path / "kept"
+    run("checkpoint", url, "--output", kept)
+    for args, level in (((), "content"), (("--key", vkey), "signature"), (("--key", vkey, "--checkpoint", kept), "history")):
+        result = run("verify", anna, *args)
+        assert result.exit_code == 10
+        assert result.stdout.startswith(f"verified in part at level {level}: 2 of 4 entries\n")
+    told = json.loads(run("verify", anna, "--key", vkey, "--json").stdout)
+    assert (told["partial"], told["shown"], told["size"]) == (True, 2, 4)
+    assert "invalid" in run("report", anna, tmp_path / "report.html").stderr
+    broken = tmp_path / "broken.zip"
+    with zipfile.ZipFile(anna) as old, zipfile.ZipFile(broken, "w") as new:
+        for name in old.namelist():
+            if name != "proofs/1.tlog-proof":
+                new.writestr(name, old.read(name))
+    assert run("verify", broken).exit_code == 40
+
+
+def test_who_exported_is_on_record(run: Run, url: str, tmp_path: Path) -> None:
+    """`--by` and `--reason` stand in the last entry of the export; what is no plain word is refused."""
+    audit = tmp_path / "audit.zip"
+    run("export", url, audit, "--by", "auditor", "--reason", "audit 2026")
+    with zipfile.ZipFile(audit) as archive:
+        last = json.loads(archive.read("log.ndjson").splitlines()[-1])
+    facts = json.loads(b64decode(last["parts"]["facts"]["data"]))
+    assert (facts["scope"], facts["by"], facts["reason"]) == ("whole", "auditor", "audit 2026")
+    assert run("export", url, tmp_path / "x.zip", "--by", "dåp").exit_code == 2

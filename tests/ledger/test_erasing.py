@@ -95,6 +95,15 @@ def test_new_life(shop: Shop) -> None:
     shop.ledger.verify(read_models=True)
 
 
+def test_second_erasure_of_who_came_back(shop: Shop) -> None:
+    """The fold that stays of an earlier life counts its own erasure too, as the log does."""
+    for _ in range(2):
+        shop.sign_up(ANN)
+        shop.ledger.erase(ANN, **WHY)
+        shop.clock.tick(days=1)
+    shop.ledger.verify(read_models=True)
+
+
 def test_import_does_not_resurrect(shop: Shop) -> None:
     """A consent from before the erasure, imported afterwards, stays erased, under a known id and a new one."""
     old = shop.clock() - 10 * DAY
@@ -189,3 +198,12 @@ def test_exports_after_an_erasure_verify(shop: Shop, tmp_path: Path) -> None:
     shop.ledger.erase(ANN, **WHY)
     shop.ledger.export(tmp_path / "audit.zip")
     assert verify_file(tmp_path / "audit.zip").erased == 1
+
+
+def test_twice_with_a_life_in_between(shop: Shop) -> None:
+    """Who comes back and is erased again: what is kept of the person still counts the erasure before."""
+    for _ in range(2):
+        shop.clock.tick(60)
+        shop.sign_up("anna@example.dk")
+        shop.ledger.erase("anna@example.dk", reason="art17", by="dpo")
+    shop.ledger.verify(read_models=True)

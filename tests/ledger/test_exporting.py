@@ -53,7 +53,7 @@ def test_signed_and_checked_at_each_level(shop: Shop, tmp_path: Path) -> None:
 
 def test_says_that_it_is_unsigned(shop: Shop, tmp_path: Path) -> None:
     """A ledger that did not verify can be exported as evidence: nothing is signed, the file says so, and no key accepts it."""
-    shop.ledger._mark("content: a test")
+    shop.ledger._writing.mark("content: a test")
     shop.ledger.export(tmp_path / "audit.zip")
     with zipfile.ZipFile(tmp_path / "audit.zip") as found:
         assert "checkpoint" not in found.namelist()
@@ -102,7 +102,7 @@ def test_erased_meanwhile(shop: Shop, tmp_path: Path) -> None:
             shop.ledger.erase("p5@example.dk", reason="art17", by="dpo")
 
     shop.ledger.export(tmp_path / "audit.zip", progress=progress)
-    assert seen == [2000, 2000, 2102]
+    assert seen == [2000, 2000, 2103]
     assert verify_file(tmp_path / "audit.zip").erased == 1
 
 

@@ -270,13 +270,13 @@ def test_fork(shop: Shop) -> None:
 LOCKED = """
 import os, sys, time
 from pathlib import Path
-from consentlib.checkpoints import _locked
-with _locked(Path(sys.argv[1])):
+from consentlib.files import locked
+with locked(Path(sys.argv[1])):
     if os.fork() == 0:
         time.sleep(30)
         os._exit(0)
 print("left", flush=True)
-with _locked(Path(sys.argv[1])):
+with locked(Path(sys.argv[1])):
     print("again", flush=True)
 os.killpg(0, 9)
 """
@@ -330,7 +330,8 @@ def test_modes(shop: Shop) -> None:
     shop.ledger.checkpoint()
     assert stat.S_IMODE(kept(shop).folder.stat().st_mode) == 0o700
     files = {one.name: stat.S_IMODE(one.stat().st_mode) for one in kept(shop).folder.iterdir()}
-    assert files == {"checkpoint": 0o600, "checkpoint.1": 0o600, "checkpoint.3": 0o600, "lock": 0o600}
+    names = {"checkpoint", "checkpoint.1", "checkpoint.3", "lock", "stops", "stops.lock", "stops.settled"}
+    assert files == dict.fromkeys(names, 0o600)
 
 
 def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -494,7 +495,7 @@ def test_an_old_file_that_is_none(shop: Shop, tmp_path: Path, caplog: pytest.Log
     shop.sign_up(ANN)
     (kept(shop).folder / "checkpoint.2").write_bytes(b"broken")
     caplog.set_level(logging.ERROR, "consentlib")
-    assert shop.ledger.export(tmp_path / "audit.zip") == 3
+    assert shop.ledger.export(tmp_path / "audit.zip") == 4
     assert "an earlier checkpoint can't be used" in caplog.text
 
 

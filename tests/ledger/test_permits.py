@@ -124,7 +124,7 @@ def test_batches(shop: Shop) -> None:
         assert set(entry.parts) == {"facts"}
         facts = shop.ledger.history("p0@example.dk")[2].facts
         assert facts is not None
-        assert set(facts) == {"occurred_at", "use", "channel", "size", "addresses"}
+        assert set(facts) == {"occurred_at", "use", "channel", "size", "message", "addresses"}
         assert set(facts["addresses"]) < ids
     shop.ledger.verify(read_models=True)
 

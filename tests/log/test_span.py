@@ -5,14 +5,17 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rotating_log import CASES, KEYS, Case, entries_of, note_of
 from small_log import ORIGIN, erasure, log, plain, with_erasure, without
 from small_note import checkpoint
 
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log import WITHHELD, Entry
+from consentlib.log import LOST, WITHHELD, Entry
 from consentlib.log.leaf import INDEX_LIMIT
 from consentlib.log.span import check_span
+from consentlib.log.trust import Trust
 from consentlib.log.verify import span_ranges, verify_spans
+from consentlib.signing import verify
 
 
 def verdict(entries: Sequence[Entry], cuts: Sequence[int], **options: object) -> object:
@@ -36,6 +39,8 @@ LOGS = {
     "erased and there": [*ERASED[:3], log(SHAPES)[3], *ERASED[4:]],
     "never erased": [*ERASED[:4], without(ERASED[4], "person"), *ERASED[5:]],
     "withheld": [*ERASED[:2], ERASED[2]._replace(parts={**ERASED[2].parts, "person": WITHHELD}), *ERASED[3:]],
+    "lost and erased": [ERASED[0], ERASED[1]._replace(parts={**ERASED[1].parts, "person": LOST}), *ERASED[2:]],
+    "lost": [*ERASED[:2], ERASED[2]._replace(parts={**ERASED[2].parts, "person": LOST}), *ERASED[3:]],
     "another log": [*ERASED[:4], *log(SHAPES, "other.dk")[4:]],
     "rejoined": [*ERASED[:4], *plain(9)[4:]],
     "small": with_erasure(),
@@ -82,6 +87,32 @@ def test_cut_anywhere(name: str, cuts: list[int], damages: list[tuple[int, str]]
     for at, how in damages:
         entries = damaged(entries, at, how)
     assert verdict(entries, cuts, origin=origin) == verdict(entries, [], origin=origin)
+
+
+def led(case: Case, cuts: Sequence[int]) -> object:
+    """The verdict on a log whose key was rotated, cut there and at each checkpoint."""
+    entries = entries_of(case)
+    trust = Trust([KEYS[name].verifier for name in case.pinned.split()], verify)
+    try:
+        held, shipped = ([trust.claim(note_of(entries, one)) for one in some] for some in (case.held, case.shipped))
+    except VerificationError as error:
+        return str(error)
+    sizes = [one.size for one in (*held, *shipped)]
+    return verdict(entries, [*cuts, *sizes], trust=trust, shipped=shipped, checkpoints=held)
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=st.sampled_from(sorted(CASES)), cuts=st.lists(st.integers(0, 12), max_size=6))
+def test_keys_wherever_cut(case: str, cuts: list[int]) -> None:
+    """Which keys the log leads to, and what they count for, does not depend on where it was cut."""
+    assert led(CASES[case], cuts) == led(CASES[case], [])
+
+
+def test_keys_in_spans() -> None:
+    """A rotation within a span and one at its beginning lead on; without those of the spans nothing would."""
+    for case in ("who knows the old key is led on", "a third rotation passes over two"):
+        for cuts in ([], [3, 4, 6]):
+            assert led(CASES[case], cuts).level == (CASES[case].level)  # type: ignore[attr-defined]
 
 
 def test_ranges_end_at_checkpoints() -> None:

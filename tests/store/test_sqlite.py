@@ -29,8 +29,7 @@ from consentlib.errors import (
     StoreUnavailableError,
 )
 from consentlib.fold import Order
-from consentlib.store import Changes, Life, create_store, open_store, sqlite_schema
-from consentlib.store import sqlite as sqlite_store
+from consentlib.store import Changes, Life, create_store, open_store, sqlite_file, sqlite_schema
 from consentlib.store.sqlite import SqliteStore
 from consentlib.testing import StoreContract
 from consentlib.testing.store_contract import KEY, META, append, check_chain, in_child, in_threads, life, put
@@ -336,7 +335,7 @@ def test_purge_says_when_a_reader_prevents_it(store: SqliteStore, path: Path) ->
 
 def test_a_lost_race_keeps_no_transaction(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not get the writer's turn raises and holds nothing: the next one gets it at once."""
-    monkeypatch.setattr(sqlite_store, "_WAIT", 0.05)
+    monkeypatch.setattr(sqlite_file, "WAIT", 0.05)
     late = SqliteStore.open(f"sqlite:///{path}")
     conn = peer(path)
     conn.execute("BEGIN IMMEDIATE")

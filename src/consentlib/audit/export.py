@@ -4,52 +4,43 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+from consentlib.audit.readme import export_readme
 from consentlib.errors import StoreUnavailableError
+from consentlib.fields import read_words
 from consentlib.log import format_line
 from consentlib.log.merkle import frontier_root
 from consentlib.notary import Notary
+from consentlib.recorder import Recorder
 from consentlib.store import Store
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 _CHUNK: Final = 2_000
 _ATTEMPTS: Final = 5
 
-_SIGNED: Final = """\
-It is SIGNED: `checkpoint` is a C2SP signed note over origin, size and root. It counts under a key that you have from elsewhere
-than this file; the one that made it says of itself that it is
 
-{verifier}
+def record_export(recorder: Recorder, *, by: str | None, reason: str | None) -> None:
+    """Put on record that the whole log is exported, before it is: who may have it is a question of its own (GDPR 30, 32)."""
+    made(recorder, "whole", by=by, reason=reason)
 
-`checkpoints/` holds earlier ones. Whoever kept one can see that nothing it covered was changed since: without one of your own
-from another time, the holder of the key may have written the log anew.
-"""
 
-_UNSIGNED: Final = """\
-It is UNSIGNED: nothing in it shows who wrote it or that it was not written anew. Chain and content can be checked;
-compare size and root with a value that somebody else holds.
-"""
+def made(recorder: Recorder, scope: str, *, by: str | None, reason: str | None, address: str | None = None) -> None:
+    """Append the entry `export.made`, which the file to come will hold.
 
-_README: Final = """This is the whole log `{origin}`, {size} entries, exported by consentlib.
-
-{signed}
-Verify it:  python3 verify.py EXPORT.zip --key KEY --checkpoint NOTE      (Python alone, nothing to install)
-            or open verify.html in a browser and drop the export on it    (nothing leaves your machine)
-
-size  {size}
-tip   {tip}
-root  {root}
-
-log.ndjson   one line an entry: index, leaf (base64), parts with salt and data (base64); null is erased, "withheld" withheld
-policy/      every policy that was in force, as canonical JSON, named by the index of its entry
-
-Leaf hash: SHA-256(0x00 || leaf). Tree: RFC 9162. A part opens its commitment in the leaf:
-SHA-256("consentlib.dev/part/v1\\n" || decimal(index) || "\\n" || name || "\\n" || salt || data).
-Each leaf names the hash of the one before it; the first names
-SHA-256("consentlib.dev/genesis/v1\\n" || origin || "\\n").
-"""
+    `scope` is `whole` or `person`; `by` is a role and `reason` a word, both 1 to 128 ASCII characters and optional;
+    `address` is the id of the person's, so that it shows in the person's history. Raises `InputError`.
+    """
+    facts: dict[str, Any] = {"occurred_at": recorder.time, "scope": scope}
+    facts |= {name: read_words(said, name) for name, said in (("by", by), ("reason", reason)) if said is not None}
+    if address is not None:
+        facts["address"] = address
+    recorder.append("export.made", facts)
 
 
 def write_export(store: Store, notary: Notary, path: Path, *, progress: Callable[[int], None] | None = None) -> int:
@@ -59,24 +50,38 @@ def write_export(store: Store, notary: Notary, path: Path, *, progress: Callable
     and says that it is unsigned. Reads in short transactions, so that nobody waits for it, up to the head it catches up with.
     What is erased meanwhile must not be in the file: then it begins anew, and at last reads in one transaction.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
+    with replacing(path) as aside:
         for attempt in range(_ATTEMPTS):
             size = _write(store, notary, aside, progress, at_once=attempt == _ATTEMPTS - 1)
             if size is not None:
-                os.replace(aside, path)
                 return size
+        raise StoreUnavailableError("expected a quiet moment to export in, found erasures all the time")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to: what lies there in the end takes the place of `path`; nothing does if the block raises."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        yield aside
+        os.replace(aside, path)
     except OSError as error:
         raise StoreUnavailableError(f"expected to write the export, found: {error.strerror}") from error
     finally:
         aside.unlink(missing_ok=True)
-    raise StoreUnavailableError("expected a quiet moment to export in, found erasures all the time")
+
+
+def add_verifiers(archive: ZipFile) -> None:
+    """Put the verifiers beside what they verify: one file each, for Python alone and for a browser alone."""
+    from importlib.resources import files  # here, because few who import the library export
+
+    for name in ("verify.py", "verify.html"):
+        archive.writestr(name, files("consentlib.audit").joinpath("standalone", name).read_bytes())
 
 
 def _write(store: Store, notary: Notary, path: Path, progress: Callable[[int], None] | None, *, at_once: bool) -> int | None:
     """One attempt. None if something was erased since it began: a part that is gone now may have been written."""
     import zipfile  # here, because few who import the library export
-    from importlib.resources import files
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         policies: list[tuple[int, bytes]] = []
@@ -110,14 +115,7 @@ def _write(store: Store, notary: Notary, path: Path, progress: Callable[[int], N
             archive.writestr("checkpoint", note)
             for earlier in notary.earlier(size):
                 archive.writestr(f"checkpoints/{earlier.size}", earlier.note)
-        for name in ("verify.py", "verify.html"):
-            archive.writestr(name, files("consentlib.audit").joinpath("standalone", name).read_bytes())
-        facts = {
-            "origin": notary.verifier.name,
-            "size": size,
-            "tip": head.tip.hex(),
-            "root": frontier_root(head.frontier).hex(),
-        }
-        signed = _SIGNED.format(verifier=notary.verifier) if note is not None else _UNSIGNED
-        archive.writestr("README.txt", _README.format(signed=signed, **facts))
+        root = frontier_root(head.frontier)
+        archive.writestr("README.txt", export_readme(notary.verifier, size, head.tip, root, signed=note is not None))
+        add_verifiers(archive)
     return size

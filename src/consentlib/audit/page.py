@@ -13,7 +13,8 @@ from consentlib.audit.survey import BURST, EVIDENCE, OTHER, Listing, Months, Sur
 from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, InputError, VerificationError
-from consentlib.log import Report
+from consentlib.log import Meaning, Report
+from consentlib.reasons import REASONS
 
 _STYLE: Final = """
 :root { color-scheme: light }
@@ -91,10 +92,12 @@ class Page:
             self._consents(survey),
             self._withdrawals(survey),
             self._sending(survey),
+            self._meaning(report.meaning),
             self._late(survey),
             self._policies(survey),
             self._erasures(survey),
-            f'<p class="small">{self._word("limits")}</p>',
+            self._exports(survey),
+            f'<p class="small">{self._word("limits" if report.meaning is None else "limits_replayed")}</p>',
         )
         return self._page("\n".join(sections))
 
@@ -134,14 +137,18 @@ class Page:
             body += f"<p>{self._word('unsigned')}</p>"
         elif report.level == "signature":
             body += f"<p>{self._word('no_held')}</p>"
-        return _box("good" if report.level == "history" and not report.partial else "warn", body)
+        if report.meaning is not None and report.meaning.unlawful:
+            return _box("bad", f"{body}<p><b>{self._word('unlawful', n=report.meaning.unlawful)}</b></p>")
+        return _box("good" if report.level in ("history", "meaning") and not report.partial else "warn", body)
 
     def _checked(self, report: Report, survey: Survey) -> str:
         reached = _LEVELS.index(report.level)
+        states = ["yes" if place <= reached else "no" for place in range(len(_LEVELS))]
+        if report.meaning is not None and report.meaning.unlawful:
+            states[-1] = "broken"
         levels = [
-            f'<tr><td>{self._word(level)}</td><td class="{"yes" if place <= reached else "no"}">'
-            f"{self._word('yes' if place <= reached else 'no')}</td></tr>"
-            for place, level in enumerate(_LEVELS)
+            f'<tr><td>{self._word(level)}</td><td class="{"yes" if state == "yes" else "no"}">{self._word(state)}</td></tr>'
+            for level, state in zip(_LEVELS, states, strict=True)
         ]
         none = self._say("none")
         times = (report.first_time, report.last_time)
@@ -171,6 +178,7 @@ class Page:
     def _gap(self, text: str) -> str:
         """A gap in the reader's language; as the verifier says it where the language has no word for it."""
         key = f"gap_{text.partition(':')[0]}"
+        key = "gap_replayed" if key == "gap_meaning" and "no rule was replayed" not in text else key
         return self._word(key) if self._language != "en" and key in WORDS else escape(text)
 
     def _entries(self, report: Report, survey: Survey) -> str:
@@ -249,6 +257,41 @@ class Page:
             + self._table(("use", "number"), rows, numbers=(1,))
         )
 
+    def _meaning(self, sends: Meaning | None) -> str:
+        """Sends against decisions; nothing where the rules were not replayed."""
+        if sends is None:
+            return ""
+        said = self._word(
+            "replayed_say",
+            judged=sends.judged,
+            ground=sends.ground_only,
+            unlawful=sends.unlawful,
+            let=sends.let_through,
+            unjudged=sends.unjudged,
+            back=sends.taken_back,
+        )
+        reasons = [(*self._reason(reason), self._number(count)) for reason, count in sends.reasons]
+        rows = [
+            (
+                str(one.index),
+                *self._reason(one.reason),
+                self._number(one.addresses),
+                self._say("by_mode" if one.let_through else "unexplained"),
+            )
+            for one in sends.findings
+        ]
+        return (
+            f"{self._head('replayed')}<p>{said}</p>"
+            + self._table(("reason", "means", "number"), reasons, numbers=(2,))
+            + (f"<h3>{self._word('unlawful_entries', n=len(rows))}</h3>" if rows else "")
+            + (self._table(("entry", "reason", "means", "number", "let_through"), rows, numbers=(3,)) if rows else "")
+        )
+
+    def _reason(self, code: str) -> tuple[str, str]:
+        """A reason code and its sentence."""
+        known = REASONS.get(code)
+        return code, self._say(code) if code in WORDS else known.shop[self._language] if known is not None else ""
+
     def _late(self, survey: Survey) -> str:
         rows = [(str(one.entry), one.kind, _time(one.said), _time(one.time)) for one in survey.late_after_send.rows]
         kinds = ", ".join(f"{kind} {self._number(count)}" for kind, count in survey.late.most_common(12))
@@ -281,6 +324,13 @@ class Page:
         rows = [(str(one.entry), _time(one.time), self._number(one.parts), one.reason) for one in survey.erasures.rows]
         return self._head("erasures") + self._list(
             survey.erasures, ("entry", "recorded", "parts", "reason"), rows, numbers=(2,)
+        )
+
+    def _exports(self, survey: Survey) -> str:
+        names = {scope: self._say(f"scope_{scope}") for scope in ("whole", "person")}
+        rows = [(str(one.entry), _time(one.time), names.get(one.scope, one.scope), one.by) for one in survey.exports.rows]
+        return f"{self._head('exports')}<p>{self._word('exports_say')}</p>" + self._list(
+            survey.exports, ("entry", "recorded", "scope", "by"), rows
         )
 
     def _head(self, key: str) -> str:

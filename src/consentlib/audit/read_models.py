@@ -54,10 +54,10 @@ def _check_entry(view: View, entry: Entry) -> int:
     one = known(entry)
     if one is None:
         return 0
-    event_id = one.facts.get("event_id")
-    row = view.event(bytes.fromhex(event_id)) if event_id is not None else None
-    if event_id is not None and (row is None or row.index != one.index or not row.digest):
-        raise _wrong("event id", one.index, leaf=entry.leaf, row=row)
+    for name in {"event_id", "line"} & one.facts.keys():
+        row = view.event(bytes.fromhex(one.facts[name]))
+        if row is None or row.index != one.index or not row.digest:
+            raise _wrong("event id", one.index, leaf=entry.leaf, row=row)
     ids = about(one.facts)
     return len(view.lives_by_id(ids)) if ids else 1
 

@@ -23,11 +23,14 @@ def write_report(
     out: Path,
     *,
     verifiers: Sequence[Verifier] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
     language: str = "en",
+    meaning: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Verify an export as `verify_file` does and write what it says to `out`, in `en` or `da`. Read once, memory constant.
+
+    With `meaning` it also says which recorded sends had no ground when the rules are replayed.
 
     Figures are shown only of a log that verified. Otherwise `out` says at which level and entry it failed, and the
     `VerificationError` or `FormatError` is raised. A file that was there is replaced, by a whole one or not at all. Raises
@@ -45,7 +48,14 @@ def write_report(
     with Traces() as traces:
         survey = Survey(traces)
         try:
-            report = verify_file(source_zip, verifiers=verifiers, checkpoints=checkpoints, each=survey.see, progress=progress)
+            report = verify_file(
+                source_zip,
+                verifiers=verifiers,
+                checkpoints=checkpoints,
+                meaning=meaning,
+                each=survey.see,
+                progress=progress,
+            )
         except (VerificationError, FormatError) as error:
             _write(out, page.failed(error))
             raise

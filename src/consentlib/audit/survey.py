@@ -50,6 +50,7 @@ _GROUPS: Final = {
     "message.sent": "sends",
     "message.failed": "sends",
     "part.erased": "ledger",
+    "export.made": "ledger",
     "policy.published": "ledger",
     "text.published": "ledger",
     "key.added": "ledger",
@@ -133,6 +134,15 @@ class Erased(NamedTuple):
     reason: str
 
 
+class Exported(NamedTuple):
+    """An export on record: `scope` is `whole` or `person`, `by` a role, empty where nobody said."""
+
+    entry: int
+    time: int
+    scope: str
+    by: str
+
+
 class _Read(NamedTuple):
     entry: Entry
     time: int
@@ -174,6 +184,7 @@ class Survey:
     texts: dict[tuple[str, str], Wording] = field(factory=dict)
     texts_used: Tally = field(factory=Tally)
     erasures: Listing = field(factory=Listing)
+    exports: Listing = field(factory=Listing)
     _minute: int = -1
     _in_minute: int = 0
 
@@ -276,6 +287,10 @@ class Survey:
         parts, reason = len(read.facts["parts"]), str(read.facts.get("reason", ""))
         self.erasures.add(Erased(read.entry.index, read.time, parts, discreet(reason)))
 
+    def _export(self, read: _Read) -> None:
+        scope, by = str(read.facts["scope"]), str(read.facts.get("by", ""))
+        self.exports.add(Exported(read.entry.index, read.time, discreet(scope), discreet(by)))
+
 
 _HANDLERS: Final[Mapping[str, Callable[[Survey, _Read], None]]] = {
     "consent.given": Survey._grant,
@@ -283,6 +298,7 @@ _HANDLERS: Final[Mapping[str, Callable[[Survey, _Read], None]]] = {
     "message.failed": Survey._failed,
     "policy.published": Survey._policy,
     "part.erased": Survey._erasure,
+    "export.made": Survey._export,
     **dict.fromkeys(STOPS, Survey._stop),
 }
 

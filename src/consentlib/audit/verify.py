@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from consentlib.audit.reading import LONGEST_LINE, LONGEST_NOTE, opened_lines, opened_zip, parsed, read_member
 from consentlib.audit.sharing import share
 from consentlib.errors import FormatError, InputError, VerificationError
-from consentlib.log import Entry, Head, Report, parse_line
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log import Entry, Head, Report
+from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.note import Verifier
 from consentlib.log.span import Span, check_span
+from consentlib.log.trust import Trust
 from consentlib.log.verify import not_empty, span_ranges, verify_spans
 from consentlib.signing import verify
 from consentlib.store.protocol import Head as StoredHead
@@ -23,11 +25,7 @@ if TYPE_CHECKING:
     from zipfile import ZipFile
 
 _Range = tuple[int, int]  # start, stop
-
-_LONGEST_LINE: Final = 8_000_000
-_CHUNK: Final = 1 << 18
-_MOST_RATIO: Final = 1_000
-_LONGEST_NOTE: Final = 100_000
+_Each = Callable[[Entry], None]
 
 
 def verify_view(
@@ -35,30 +33,45 @@ def verify_view(
     origin: str,
     *,
     shipped: Sequence[Checkpoint] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    verifiers: Sequence[Verifier] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
+    meaning: bool = False,
+    each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
     store: Store | None = None,
     processes: int = 1,
 ) -> Report:
     """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
 
-    With a `shipped` checkpoint of the whole, also the signature; with `checkpoints` that an auditor holds besides, also that
-    each is a prefix (level *history*). All were opened under a pinned key. More than one of `processes` needs the `store`,
-    opened anew in each; see `share`. Raises `InputError` for a store that can't be.
+    With a `shipped` checkpoint of the whole, opened under a pinned key, also the signature; with `checkpoints` that an auditor
+    holds besides, also that each is a prefix (level *history*): opened likewise, or signed notes for `verifiers` to judge. With
+    `meaning` the rules are replayed over what the log holds (not over what the view keeps beside it). `each` and `processes` as
+    in `verify_file`; more than one process needs the `store`, opened anew in each. Raises `InputError` for a store that can't
+    be.
     """
+    if meaning:
+        return _with_meaning(
+            lambda see: verify_view(
+                view, origin, shipped=shipped, verifiers=verifiers, checkpoints=checkpoints, each=see, progress=progress
+            ),
+            each,
+        )
     if processes > 1 and store is None:
         raise InputError("expected the store that the other processes should open, found none")
+    shared = processes > 1 and each is None
     head = view.head()
-    both = [*shipped, *checkpoints]
-    here = partial(_check_range, view)
-    work, begin = (_check_elsewhere, _open_elsewhere) if processes > 1 else (here, None)
-    with share(work, span_ranges(both), processes, begin=begin, arguments=(store, head)) as spans:
+    trust, held = _claimed(verifiers, checkpoints, opened=shipped)
+    ranges = [*shipped, *held]
+    here = partial(_check_range, view, each=each)
+    work, begin = (_check_elsewhere, _open_elsewhere) if shared else (here, None)
+    with share(work, span_ranges(ranges), processes if shared else 1, begin=begin, arguments=(store, head)) as spans:
         return verify_spans(
-            _until_end(head.size, span_ranges(both), spans, here),
+            _until_end(head.size, span_ranges(ranges), spans, here),
             origin=origin,
             head=Head(head.size, head.tip, head.time, head.frontier),
             shipped=shipped,
-            checkpoints=checkpoints,
+            checkpoints=held,
+            trust=trust,
             progress=progress,
         )
 
@@ -74,9 +87,9 @@ def _until_end(
         yield span
 
 
-def _check_range(view: View, reach: _Range) -> Span:
+def _check_range(view: View, reach: _Range, each: _Each | None = None) -> Span:
     start, stop = reach
-    return check_span(_beside(view, start, stop), start)
+    return _checked(_beside(view, start, stop), start, each)
 
 
 _elsewhere: View | None = None
@@ -113,74 +126,41 @@ def verify_file(
     *,
     origin: str | None = None,
     verifiers: Sequence[Verifier] = (),
-    checkpoints: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint | bytes] = (),
+    meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
     processes: int = 1,
 ) -> Report:
     """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
 
-    `verifiers` are the pinned keys that its checkpoints must be signed under (none: signatures are not looked at, and the level
-    is *content*), `checkpoints` those the auditor holds. `each` is handed every entry that is in order by
-    itself; what it gathered counts only once all of the log has verified. `processes` share the work (see `share`), unless
-    there is an `each`. Raises `VerificationError` or `FormatError`.
+    `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none:
+    signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
+    are judged by the same keys, or opened ones. `each` is handed every entry that is in order by itself; what it gathered
+    counts only once all of the log has verified. With `meaning` the rules are replayed over every recorded send; without a
+    ground it is a finding in the report, no error. `processes` share the work (see `share`), unless there is an `each` or
+    `meaning`, which need the entries in their order. Raises `VerificationError` or `FormatError`.
     """
-    import zipfile
-    import zlib
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
-                raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
-            info = archive.getinfo("log.ndjson")
-            if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
-                raise FormatError("expected a log packed by less than a thousand times, found more")
-            shipped = _shipped(archive, names, verifiers)
-            work = _check_lines if each is None else partial(_check_lines, each=each)
-            with archive.open(info) as file:
-                pieces = _pieces(_lines(file), span_ranges([*shipped, *checkpoints]))
-                with share(work, pieces, processes if each is None else 1) as spans:
-                    return verify_spans(spans, origin=origin, shipped=shipped, checkpoints=checkpoints, progress=progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
-    except OSError as error:
-        raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
-
-
-def _check_lines(piece: tuple[int, list[bytes]], each: Callable[[Entry], None] | None = None) -> Span:
-    start, lines = piece
-    entries = _parsed(start, lines)
-    return check_span(entries if each is None else _handed(entries, each), start)
-
-
-def _parsed(start: int, lines: list[bytes]) -> Iterator[Entry]:
-    for number, line in enumerate(lines, start + 1):
-        try:
-            yield parse_line(line)
-        except FormatError as error:
-            raise FormatError(f"line {number}: {error}") from None
-
-
-def _handed(entries: Iterator[Entry], each: Callable[[Entry], None]) -> Iterator[Entry]:
-    """The entries, each handed over once the verifier asks for the next: it has verified this one by then."""
-    for entry in entries:
-        yield entry
-        each(entry)
-
-
-def _shipped(archive: ZipFile, names: Sequence[str], verifiers: Sequence[Verifier]) -> list[Checkpoint]:
-    """The checkpoints that came with the log, opened under the pinned keys; an export without one is unsigned."""
-    if not verifiers:
-        return []
-    if "checkpoint" not in names:
-        raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
-    found = []
-    for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
-        if archive.getinfo(name).file_size > _LONGEST_NOTE:
-            raise FormatError(f"expected at most {_LONGEST_NOTE} bytes in `{name}`, found more")
-        found.append(open_checkpoint(archive.read(name), verifiers, verify))
-    return found
+    if meaning:
+        return _with_meaning(
+            lambda see: verify_file(
+                path, origin=origin, verifiers=verifiers, checkpoints=checkpoints, each=see, progress=progress
+            ),
+            each,
+        )
+    with opened_zip(path) as archive:
+        names = archive.namelist()
+        if "disclosure.ndjson" in names:
+            raise FormatError("expected a whole log, found a disclosure, which is a part of one")
+        if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
+            raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
+        trust, held = _claimed(verifiers, checkpoints)
+        shipped = [] if trust is None else _shipped(archive, names, trust)
+        work = partial(_check_lines, each=each)
+        with opened_lines(archive, "log.ndjson") as lines:
+            pieces = _pieces(lines, span_ranges([*shipped, *held]))
+            with share(work, pieces, processes if each is None else 1) as spans:
+                return verify_spans(spans, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
 
 
 def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:
@@ -188,7 +168,7 @@ def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterat
     for start, stop in ranges:
         while start < stop:
             piece: list[bytes] = []
-            room = _LONGEST_LINE
+            room = LONGEST_LINE
             for line in islice(lines, stop - start):
                 piece.append(line)
                 room -= len(line)
@@ -200,22 +180,65 @@ def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterat
             start += len(piece)
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines without their ends, read a chunk at a time: a zip's own `readline` takes as long as verifying what it reads."""
-    number, rest, chunk = 0, b"", b"-"
-    while chunk:
-        chunk = file.read(_CHUNK)
-        *lines, rest = (rest + chunk).split(b"\n")
-        if rest and not chunk:
-            lines.append(rest)
-        for line in lines:
-            number += 1
-            if len(line) > _LONGEST_LINE:
-                raise _too_long(number)
-            yield line
-        if len(rest) > _LONGEST_LINE:
-            raise _too_long(number + 1)
+def _check_lines(piece: tuple[int, list[bytes]], each: _Each | None = None) -> Span:
+    start, lines = piece
+    return _checked(parsed(lines, start), start, each)
 
 
-def _too_long(number: int) -> FormatError:
-    return FormatError(f"line {number}: expected at most {_LONGEST_LINE} bytes, found more")
+def _checked(entries: Iterator[Entry], start: int, each: _Each | None) -> Span:
+    """The span of entries, those of them that are in order handed over."""
+    if each is None:
+        return check_span(entries, start)
+    drawn: list[Entry] = []
+    span = check_span(_noted(entries, drawn), start)
+    for entry in drawn[: span.size]:
+        each(entry)
+    return span
+
+
+def _noted(entries: Iterator[Entry], drawn: list[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        drawn.append(entry)
+        yield entry
+
+
+def _with_meaning(verify: Callable[[Callable[[Entry], None]], Report], each: Callable[[Entry], None] | None) -> Report:
+    """A verification that judges the sends on its way, and hands each entry to `each` too."""
+    from consentlib.audit.meaning import verify_meaning
+
+    def handing(see: Callable[[Entry], None]) -> Report:
+        def both(entry: Entry) -> None:
+            see(entry)
+            if each is not None:
+                each(entry)
+
+        return verify(both)
+
+    return verify_meaning(handing)
+
+
+def _claimed(
+    verifiers: Sequence[Verifier], checkpoints: Sequence[Checkpoint | bytes], opened: Sequence[Checkpoint] = ()
+) -> tuple[Trust | None, list[Checkpoint]]:
+    """What the pinned keys say of the checkpoints that an auditor holds; no trust without a key."""
+    done = [one for one in checkpoints if isinstance(one, Checkpoint)]
+    notes = [one for one in checkpoints if isinstance(one, bytes)]
+    if not verifiers:
+        if notes:
+            raise VerificationError("expected a verifier key for the checkpoints, found none", level="signature")
+        return None, done
+    trust = Trust(verifiers, verify, opened=[*opened, *done])
+    for one in done:
+        if one.note:
+            trust.claim(one.note)
+    return trust, [*done, *map(trust.claim, notes)]
+
+
+def _shipped(archive: ZipFile, names: Sequence[str], trust: Trust) -> list[Checkpoint]:
+    """The checkpoints that came with the log, the one of the whole first; an export without that one is unsigned."""
+    if "checkpoint" not in names:
+        raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
+    found = []
+    for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
+        found.append(trust.claim(read_member(archive, name, LONGEST_NOTE)))
+    return found

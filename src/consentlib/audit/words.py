@@ -66,6 +66,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "yes": ("verified", "verificeret"),
     "no": ("not checked", "ikke kontrolleret"),
+    "broken": ("does not hold", "holder ikke"),
     "origin": ("Log", "Log"),
     "size": ("Entries", "Poster"),
     "root": ("Root of the tree (hex)", "Træets rod (hex)"),
@@ -94,6 +95,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "meaning: no rule was replayed, so a recorded send may have been unlawful",
         "betydning: ingen regel er afspillet, så en registreret afsendelse kan have været ulovlig",
     ),
+    "gap_replayed": (
+        "meaning: not every recorded send could be judged",
+        "betydning: ikke alle registrerede afsendelser kunne bedømmes fuldt ud",
+    ),
     "unread": (
         "Entries whose facts are erased: {erased}; withheld: {withheld}; in a form this report can't read: "
         "{strange}. They are counted by month and kind, and missing from all that follows.",
@@ -105,7 +110,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "stops": ("stops", "stop"),
     "sends": ("sends", "afsendelser"),
     "contracts": ("orders and inquiries", "ordrer og henvendelser"),
-    "ledger": ("policies and erasures", "politikker og sletninger"),
+    "ledger": ("policies, erasures, exports", "politikker, sletninger, eksporter"),
     "other": ("other", "andet"),
     "kind": ("Kind", "Art"),
     "number": ("Number", "Antal"),
@@ -167,6 +172,33 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "{back}. Poster, der nævner den logstørrelse, som afgørelsen læste: {sized}; som ikke gør: {unsized};"
         " som nævner en størrelse ud over sig selv, som ingen ærlig afgørelse kan have læst: {beyond}.",
     ),
+    "replayed": ("Sends against decisions", "Afsendelser mod afgørelser"),
+    "replayed_say": (
+        "The rules were replayed over each recorded send, as of the state of the log and the policy that its decision read. "
+        "Addresses judged: {judged}, of which for the ground only, as no permit recorded what was asked: {ground}. Without a "
+        "valid ground: {unlawful}, of which a mode that does not enforce let through: {let}. Not judged, as facts they rest on "
+        "are not there: {unjudged}. Taken back as not handed over, and not counted: {back}.",
+        "Reglerne er afspillet for hver registreret afsendelse, med den tilstand af loggen og den politik, som afgørelsen "
+        "læste. Adresser bedømt: {judged}, heraf kun på grundlaget, fordi ingen tilladelse registrerede, hvad der blev spurgt "
+        "om: {ground}. Uden gyldigt grundlag: {unlawful}, heraf sluppet igennem af en tilstand, der ikke håndhæver: {let}. "
+        "Ikke bedømt, fordi fakta mangler: {unjudged}. Taget tilbage som ikke afleveret og ikke talt med: {back}.",
+    ),
+    "unlawful": (
+        "Recorded sends without a valid ground: {n}. The log itself holds; what the shop did does not.",
+        "Registrerede afsendelser uden gyldigt grundlag: {n}. Selve loggen holder; det gør butikkens handlinger ikke.",
+    ),
+    "unlawful_entries": (
+        "The first entries with sends without a ground: {n}",
+        "De første poster med afsendelser uden grundlag: {n}",
+    ),
+    "means": ("Meaning", "Betydning"),
+    "let_through": ("Let through", "Sluppet igennem"),
+    "by_mode": ("by a mode", "af en tilstand"),
+    "unexplained": ("no", "nej"),
+    "wrong_log_size": (
+        "The entry names a state of the log that was not the newest.",
+        "Posten nævner en tilstand af loggen, som ikke var den nyeste.",
+    ),
     "late": ("Late entries", "Sene poster"),
     "late_say": (
         "Entries recorded an hour or more after what they say happened: {n}. Those whose address was sent to "
@@ -191,6 +223,15 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Samtykker, der ikke nævner en tekst, hvis ordlyd er i loggen: {n}.",
     ),
     "erasures": ("Erasures on record", "Registrerede sletninger"),
+    "exports": ("Exports on record", "Registrerede eksporter"),
+    "exports_say": (
+        "Each export puts itself on record before it is written. Of one person's data there is one entry for each address.",
+        "Hver eksport registrerer sig selv, før den skrives. Af en persons data er der en post for hver adresse.",
+    ),
+    "scope": ("Of what", "Af hvad"),
+    "scope_whole": ("the whole log", "hele loggen"),
+    "scope_person": ("one person's entries", "en persons poster"),
+    "by": ("By", "Af hvem"),
     "parts": ("Parts", "Dele"),
     "reason": ("Reason", "Grund"),
     "entry": ("Entry", "Post"),
@@ -199,6 +240,12 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "total": ("All", "Alle"),
     "per_month": ("by month", "pr. måned"),
     "per_period": ("by {n} months", "pr. {n} måneder"),
+    "limits_replayed": (
+        "This report counts what the log says, and what the rules of its policies say of that. Whether those rules are the "
+        "law's is for you. What was never recorded is not in it.",
+        "Rapporten tæller, hvad loggen siger, og hvad politikkernes regler siger om det. Om de regler er lovens, afgør du. "
+        "Hvad der aldrig blev registreret, står her ikke.",
+    ),
     "limits": (
         "This report counts what the log says. It does not judge: whether a send was lawful is for the rules "
         "and for you. What was never recorded is not in it.",

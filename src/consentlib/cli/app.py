@@ -18,10 +18,11 @@ from consentlib import __version__
 from consentlib.cli.asking import check, filter_, history
 from consentlib.cli.demo import demo
 from consentlib.cli.doctor import doctor
-from consentlib.cli.ledger_commands import erase, init, publish, record, stop
+from consentlib.cli.ledger_commands import erase, init, publish, record, review, stop
 from consentlib.cli.output import LEDGER, USAGE, Failure, exit_code, one_line
 from consentlib.cli.policy_commands import policy
-from consentlib.cli.proof_commands import checkpoint, export, key, receipt, verify, verify_receipt
+from consentlib.cli.proof_commands import checkpoint, disclose, export, key, receipt, rotate_key, verify, verify_receipt
+from consentlib.cli.recovery_commands import journal, recover
 from consentlib.cli.report_command import report
 from consentlib.errors import ConsentlibError
 
@@ -93,16 +94,21 @@ for _command in (
     filter_,
     history,
     erase,
+    review,
     export,
+    disclose,
     verify,
     checkpoint,
     key,
+    rotate_key,
     receipt,
     verify_receipt,
     report,
     publish,
     policy,
     doctor,
+    journal,
+    recover,
     demo,
 ):
     main.add_command(_command)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from consentlib.checkpoints import FileCheckpoints
+from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli.output import (
     DENIED,
     Place,
@@ -22,16 +22,18 @@ from consentlib.cli.output import (
     plural,
     say_json,
     say_table,
+    vault_option,
 )
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerError, VerificationError
-from consentlib.keys import key_path
+from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
 from consentlib.log.checkpoint import open_checkpoint
 from consentlib.log.note import Verifier
 from consentlib.policy import Policy
 from consentlib.signing import verify as verify_signature
 from consentlib.store import Store, open_store
+from consentlib.store.sealed import SealedStore
 
 _DAY: Final = 86_400
 _MARKS: Final[dict[str, Callable[[str], str]]] = {"ok": good, "warning": str, "problem": bad}
@@ -49,19 +51,22 @@ class Finding(NamedTuple):
 @click.argument("url")
 @keys_option
 @checkpoints_option
+@vault_option
 @as_json
-def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> None:
+def doctor(url: str, keys: str | None, checkpoints: str | None, vault: str | None, json_: bool) -> None:
     """Look a ledger over: store, guards, keys, clock, checkpoints, policy, erased bytes. Exit 1 if something is wrong.
 
     Does not read the log: that is `verify`. Bytes of erased parts that a reader kept in a file are purged on the way.
     """
-    place = Place(url, keys, checkpoints)
+    place = Place(url, keys, checkpoints, vault=vault)
     with place.open() as ledger:
         chosen = ledger.policy
-        signed = [*_checkpoints(place, ledger)]  # before the ledger is closed, which signs what is not signed yet
-    store = open_store(url)
+        # Before the ledger is closed, which signs what is not signed yet.
+        signed = [*_checkpoints(place, ledger), *_journal(ledger)]
+    store = open_store(url, vault=vault)
     try:
-        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen), *_purge(store)]
+        found = [*_store(store), *_head(store, chosen), *_keys(key_path(url, keys)), *signed, *_policy(chosen)]
+        found += [*_purge(store), *_vault(store)]  # in this order: a purge settles what the vault still has to erase
     finally:
         store.close()
     problems = sum(one.state == "problem" for one in found)
@@ -74,6 +79,7 @@ def doctor(url: str, keys: str | None, checkpoints: str | None, json_: bool) -> 
 
 
 def _store(store: Store) -> Iterator[Finding]:
+    store = store.inner if isinstance(store, SealedStore) else store
     health: dict[str, Any] | None = store.health() if hasattr(store, "health") else None
     if health is None:
         yield Finding("store", "warning", "says nothing about its health")
@@ -119,6 +125,8 @@ def _keys(path: Path | None) -> Iterator[Finding]:
         yield Finding("key file", "problem", f"mode {mode:04o}: other users of this machine can reach it; expected 0600")
     else:
         yield Finding("key file", "ok", f"mode {mode:04o}, keys match the ledger")
+    if Keys.load(path).next_signing is not None:
+        yield Finding("key rotation", "warning", "begun and not finished: run `consentlib rotate-key` again")
     if os.environ.get("CONSENTLIB_KEYS") and path != Path(os.environ["CONSENTLIB_KEYS"]):
         yield Finding("CONSENTLIB_KEYS", "warning", "names another key file than the one used")
 
@@ -126,26 +134,39 @@ def _keys(path: Path | None) -> Iterator[Finding]:
 def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
     """Where they lie, and the newest."""
     store = place.kept(ledger.origin)
-    if not isinstance(store, FileCheckpoints):
+    if not isinstance(store, CheckpointsOnDisk):
         return
     database = Path(place.url.removeprefix("sqlite:///")).resolve().parent
-    beside = store.folder.resolve().is_relative_to(database)
+    beside = store.place.resolve().is_relative_to(database)
     where = "with the database: a restore takes back both" if beside else "outside the database's folder"
-    yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.folder}`, {where}")
+    yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.place}`, {where}")
     try:
         data = store.read()
         if data is None:
             yield Finding("newest checkpoint", "warning", "none: nothing shows a log that was rolled back")
             return
-        size = open_checkpoint(data, [Verifier.parse(ledger.verifier)], verify_signature).size
+        size = open_checkpoint(data, [Verifier.parse(one) for one, _ in ledger.verifiers()], verify_signature).size
     except (VerificationError, FormatError, LedgerError) as error:
         yield Finding("newest checkpoint", "problem", f"not one that the key of this ledger signed: {error}")
         return
-    age = time.time() - (store.folder / "checkpoint").stat().st_mtime
+    age = time.time() - (store.newest_at() or 0)
     missing = place.size() - size
     state = "problem" if missing < 0 else "warning" if missing and age > _DAY else "ok"
     detail = f"covers {plural(size, 'entry', 'entries')} of {place.size():,}, signed {age / 3600:.0f} h ago by the ledger's key"
     yield Finding("newest checkpoint", state, detail)
+
+
+def _journal(ledger: Ledger) -> Iterator[Finding]:
+    """Whether stops are kept apart from the database, and whether some wait to become entries."""
+    try:
+        waiting, _ = ledger.journal.read(ledger.journal.settled())
+    except LedgerError as error:
+        yield Finding("stop journal", "problem", f"can't be read, so nothing is allowed: {error}")
+        return
+    oldest = min((line.time for line in waiting), default=time.time_ns() // 1_000_000)
+    late = time.time_ns() // 1_000_000 - oldest > _DAY * 1000
+    detail = f"{plural(len(waiting), 'line')} since the newest checkpoint"
+    yield Finding("stop journal", "warning" if late else "ok", detail + (", some of them older than a day" if late else ""))
 
 
 def _policy(policy: Policy | None) -> Iterator[Finding]:
@@ -169,3 +190,17 @@ def _purge(store: Store) -> Iterator[Finding]:
         return
     detail = "none wait in a file" if clean else "a reader keeps the store from letting go of them: close it, ask again"
     yield Finding("erased bytes", "ok" if clean else "problem", detail)
+
+
+def _vault(store: Store) -> Iterator[Finding]:
+    if not isinstance(store, SealedStore) or store.vault is None:
+        yield Finding("vault", "ok", "none: personal parts lie in the database in clear until they are erased")
+        return
+    health = store.vault.health()
+    loose = health["mode"] & 0o077
+    detail = f"`{health['path']}`, mode {health['mode']:04o}, {plural(health['keys'], 'key')}"
+    if loose:
+        detail += ": other users of this machine can reach it"
+    elif health["condemned"]:
+        detail += f": {health['condemned']:,} of them to be erased as soon as the store can be written"
+    yield Finding("vault", "problem" if loose else "warning" if health["condemned"] else "ok", detail)

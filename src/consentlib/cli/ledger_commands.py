@@ -1,16 +1,16 @@
-"""Commands that change a ledger: init, publish, record, stop, erase."""
+"""Commands that change a ledger: init, publish, record, stop, erase, review."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from consentlib.addresses import normalise
-from consentlib.checkpoints import FileCheckpoints
+from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
 from consentlib.errors import (
@@ -20,10 +20,11 @@ from consentlib.errors import (
     StoreUnavailableError,
 )
 from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
-from consentlib.keys import key_path
+from consentlib.keys import key_path, vault_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
 from consentlib.policy.lint import lint
+from consentlib.recorder import new_event_id
 from consentlib.wire import read_line
 
 _BATCH: Final = 1_000
@@ -35,20 +36,37 @@ _BATCH: Final = 1_000
 @click.option("--origin", metavar="NAME", help="The log's name for ever, such as shop.dk/consent.")
 @click.option("--keys", metavar="FILE", help="Where to write the keys. Default: CONSENTLIB_KEYS, else beside the ledger.")
 @output.checkpoints_option
+@click.option("--sealed", is_flag=True, help="Keep personal parts under keys in a vault: erasing a key erases every copy.")
+@output.vault_option
 @as_json
-def init(url: str, policy: str, origin: str | None, keys: str | None, checkpoints: str | None, json_: bool) -> None:
+def init(
+    url: str,
+    policy: str,
+    origin: str | None,
+    keys: str | None,
+    checkpoints: str | None,
+    sealed: bool,
+    vault: str | None,
+    json_: bool,
+) -> None:
     """Begin a ledger at URL, such as sqlite:///shop.db, with a policy."""
     chosen = load_policy(policy)
-    with Ledger.create(url, policy=chosen, origin=origin, keys=keys, checkpoints=checkpoints) as ledger:
+    if vault is not None and not sealed:
+        fail("expected `--sealed` with `--vault`, found it left out")
+    options: dict[str, Any] = {"keys": keys, "checkpoints": checkpoints, "sealed": sealed, "vault": vault}
+    with Ledger.create(url, policy=chosen, origin=origin, **options) as ledger:
         path = key_path(url, keys)
         kept = Place(url, keys, checkpoints).kept(ledger.origin)
-        folder = str(kept.folder) if isinstance(kept, FileCheckpoints) else None
+        folder = str(kept.place) if isinstance(kept, CheckpointsOnDisk) else None
+        locked = str(vault_path(url, vault)) if sealed else None
         if json_:
-            places = {"keys": path and str(path), "checkpoints": folder, "verifier": ledger.verifier}
+            places = {"keys": path and str(path), "checkpoints": folder, "vault": locked, "verifier": ledger.verifier}
             say_json({"origin": ledger.origin, **places, "policy": _named(chosen)})
         else:
             click.echo(f"ledger `{ledger.origin}` begun under policy `{chosen.id}` version {chosen.version}")
             click.echo(f"keys in `{path}`: keep a copy elsewhere; without them the ledger knows nobody")
+            if sealed:
+                click.echo(f"vault in `{locked}`: back it up apart, and keep those backups shortly; what it loses is erased")
             click.echo(f"checkpoints in `{folder}`: never restore them together with the database")
             click.echo(f"verifier key {ledger.verifier}: give it to your auditor")
     _remark_findings(chosen)
@@ -138,10 +156,15 @@ def _read_events(file: str) -> tuple[list[tuple[int, Event]], Problem | None]:
     for number, line in enumerate(output.lines_of(file), start=1):
         if line.strip():
             try:
-                events.append((number, read_line(line)))
+                events.append((number, _named_stop(read_line(line))))
             except EventError as error:
                 problem = problem or Problem(number, error, 0)
     return events, problem
+
+
+def _named_stop(event: Event) -> Event:
+    """A stop is recorded even if its batch is not: by its id it is known again, should it be handed in a second time."""
+    return evolve(event, event_id=new_event_id()) if isinstance(event, Stop) and event.event_id is None else event
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, short_help="Record that people said no.")
@@ -241,3 +264,16 @@ def erase(place: Place, json_: bool, address: str, reason: str, by: str) -> None
         click.echo(f"{plural(erased.parts, 'part')} erased, recorded in entry {erased.index}{kept}")
     if erased.pending:
         note("bytes wait in a file until a reader lets go of it: run `consentlib doctor` later")
+
+
+@click.command(short_help="Let go of what remains of the erased.")
+@on_ledger
+@click.option("--by", required=True, help="Who does it: a role rather than a name.")
+def review(place: Place, json_: bool, by: str) -> None:
+    """Drop the rows that stay of erased addresses where their review date has come; those that hold a stop stay."""
+    with place.open() as ledger:
+        done = ledger.review_suppressions(by=by)
+    if json_:
+        say_json({"entry": done.index, "dropped": done.dropped, "kept": done.kept})
+    else:
+        click.echo(f"{plural(done.dropped, 'row')} dropped, {done.kept:,} that are due stay")

@@ -19,7 +19,7 @@ from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import ConsentlibError, InputError, VerificationError
 from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
-from consentlib.store import open_store
+from consentlib.store import open_locked_store
 
 DENIED: Final = 1
 USAGE: Final = 2
@@ -36,7 +36,12 @@ keys_option = click.option(
     "--keys", metavar="FILE", help="The key file. Default: CONSENTLIB_KEYS, else beside an SQLite ledger."
 )
 checkpoints_option = click.option(
-    "--checkpoints", metavar="FOLDER", help="Where the ledger keeps its checkpoints. Default: a folder outside the database's."
+    "--checkpoints",
+    metavar="FOLDER|sqlite:///FILE",
+    help="Where the ledger keeps its checkpoints. Default: a folder outside the database's.",
+)
+vault_option = click.option(
+    "--vault", metavar="FILE", help="The vault of a sealed ledger. Default: CONSENTLIB_VAULT, else beside an SQLite ledger."
 )
 _MODE = click.option(
     "--mode",
@@ -49,20 +54,21 @@ _MODE = click.option(
 
 @frozen
 class Place:
-    """Where a ledger, its keys and its checkpoints are, as said on the command line; None is the default."""
+    """Where a ledger, its keys, its checkpoints and its vault are, as said on the command line; None is the default."""
 
     url: str
     keys: str | None
     checkpoints: str | None
     mode: Mode = "enforce"
+    vault: str | None = None
 
     def open(self) -> Ledger:
         """The ledger."""
-        return Ledger.open(self.url, keys=self.keys, checkpoints=self.checkpoints, mode=self.mode)
+        return Ledger.open(self.url, keys=self.keys, checkpoints=self.checkpoints, vault=self.vault, mode=self.mode)
 
     def size(self) -> int:
         """How many entries it has, for the length of a progress bar."""
-        store = open_store(self.url)
+        store = open_locked_store(self.url)
         try:
             with store.read() as view:
                 return view.head().size
@@ -79,10 +85,10 @@ def on_ledger(function: _F) -> _F:
     """The argument and options of every command on a ledger; the function gets them as its `Place`, and `json_`."""
 
     @wraps(function)
-    def call(url: str, keys: str | None, checkpoints: str | None, mode: Mode, **rest: Any) -> Any:
-        return function(Place(url, keys, checkpoints, mode), **rest)
+    def call(url: str, keys: str | None, checkpoints: str | None, mode: Mode, vault: str | None, **rest: Any) -> Any:
+        return function(Place(url, keys, checkpoints, mode, vault), **rest)
 
-    return url_argument(keys_option(checkpoints_option(_MODE(as_json(call)))))  # type: ignore[return-value]
+    return url_argument(keys_option(checkpoints_option(vault_option(_MODE(as_json(call))))))  # type: ignore[return-value]
 
 
 class Failure(click.ClickException):

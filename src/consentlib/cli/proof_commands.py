@@ -1,4 +1,4 @@
-"""Commands that prove: export, verify, checkpoint, key, receipt, verify-receipt."""
+"""Commands that prove: export, disclose, verify, checkpoint, key, rotate-key, receipt, verify-receipt."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from attrs import asdict
 
 from consentlib.checkpoints import covered_size
 from consentlib.cli import output
-from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
+from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json, say_table
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerVersionError, StoreUnavailableError, VerificationError
 from consentlib.keys import key_path
-from consentlib.ledger import FORMAT
-from consentlib.log import Report, parse_leaf
-from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log import Meaning, Report, parse_leaf
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
-from consentlib.signing import verify as verify_signature
-from consentlib.store import open_store
+from consentlib.opening import FORMAT
+from consentlib.store import open_locked_store
 
 _STORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _key_option = click.option(
@@ -33,17 +31,25 @@ _key_option = click.option(
 )
 
 
+_by_option = click.option("--by", metavar="ROLE", help="Who asked for it: a role, no name. Kept on record.")
+_reason_option = click.option("--reason", metavar="WORD", help="Why, such as art15. Kept on record.")
+_force_option = click.option("--force", is_flag=True, help="Replace a file that is there.")
+
+
 @click.command(short_help="Write the log to a zip.")
 @on_ledger
 @click.argument("file", metavar="FILE.zip")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-def export(place: Place, json_: bool, file: str, force: bool) -> None:
-    """Write the whole log to a zip that anyone can verify, signed unless the ledger is marked as not verified."""
-    path = Path(file)
-    if path.is_dir() or (path.exists() and not force):
-        fail("expected a new file to export to, found one that is there" + ("" if path.is_dir() else "; --force replaces it"))
+@_by_option
+@_reason_option
+@_force_option
+def export(place: Place, json_: bool, file: str, by: str | None, reason: str | None, force: bool) -> None:
+    """Write the whole log to a zip that anyone can verify, signed unless the ledger is marked as not verified.
+
+    That it was made is recorded first, and the last entry in it.
+    """
+    path = _new_file(file, force)
     with place.open() as ledger, progress("exporting", place.size) as done:
-        size = ledger.export(path, progress=done)
+        size = ledger.export(path, by=by, reason=reason, progress=done)
         verifier = ledger.verifier
     with zipfile.ZipFile(path) as archive:
         signed = "checkpoint" in archive.namelist()
@@ -54,6 +60,37 @@ def export(place: Place, json_: bool, file: str, force: bool) -> None:
             f"{plural(size, 'entry', 'entries')} exported to `{file}`, " + ("signed" if signed else output.bad("unsigned"))
         )
         click.echo(f"verifier key {verifier}")
+
+
+@click.command(short_help="Write one person's entries to a zip.")
+@on_ledger
+@click.argument("address")
+@click.argument("file", metavar="FILE.zip")
+@_by_option
+@_reason_option
+@_force_option
+def disclose(place: Place, json_: bool, address: str, file: str, by: str | None, reason: str | None, force: bool) -> None:
+    """Write what the log holds about ADDRESS and those linked to it to a zip that proves each entry, and nobody else's.
+
+    Parts of entries that are also about others are withheld. That it was made is recorded first, and in it. What it verifies as
+    is a part of the log, never the whole. A ledger that is marked as not verified discloses nothing.
+    """
+    path = _new_file(file, force)
+    with place.open() as ledger:
+        shown = ledger.disclose(address, path, by=by, reason=reason)
+        verifier = ledger.verifier
+    if json_:
+        say_json({"file": file, "entries": shown, "verifier": verifier})
+    else:
+        click.echo(f"{plural(shown, 'entry', 'entries')} of one person disclosed to `{file}`, signed")
+        click.echo(f"verifier key {verifier}")
+
+
+def _new_file(file: str, force: bool) -> Path:
+    path = Path(file)
+    if path.is_dir() or (path.exists() and not force):
+        fail("expected a new file to export to, found one that is there" + ("" if path.is_dir() else "; --force replaces it"))
+    return path
 
 
 @click.command(short_help="Sign the log as it stands.")
@@ -77,13 +114,34 @@ def checkpoint(place: Place, json_: bool, file: str | None) -> None:
 
 @click.command(short_help="Print the verifier key.")
 @on_ledger
-def key(place: Place, json_: bool) -> None:
+@click.option("--all", "all_", is_flag=True, help="Those before it too, oldest first, each with the entry that added it.")
+def key(place: Place, json_: bool, all_: bool) -> None:
     """The public key that checkpoints verify under, as name+id+key: for auditors, by another way than the export."""
     with place.open() as ledger:
-        if json_:
-            say_json({"verifier": ledger.verifier})
-        else:
-            click.echo(ledger.verifier)
+        current, every = ledger.verifier, ledger.verifiers() if all_ else []
+    if json_:
+        keys = [{"verifier": one, "added_by": index} for one, index in every]
+        say_json({"verifier": current, **({"all": keys} if all_ else {})})
+    elif all_:
+        say_table([(one, "from the start" if index is None else f"added by entry {index}") for one, index in every])
+    else:
+        click.echo(current)
+
+
+@click.command("rotate-key", short_help="Sign with a fresh key from now on.")
+@on_ledger
+def rotate_key(place: Place, json_: bool) -> None:
+    """Sign with a fresh key from now on, and print its verifier key.
+
+    The old key vouches for it in the log, so that who trusts the old one is led on. The key file is rewritten: copy it anew.
+    Cut short, the command finishes when it is run again. Other processes must open the ledger again.
+    """
+    with place.open() as ledger:
+        verifier = ledger.rotate_key()
+    if json_:
+        say_json({"verifier": verifier})
+    else:
+        click.echo(f"verifier key {verifier}: tell your auditor, copy the key file anew, and restart what has the ledger open")
 
 
 @click.command(short_help="Prove that an entry is in the log.")
@@ -137,14 +195,21 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
         click.echo(f"  signed       as one of {plural(size, 'entry', 'entries')}")
 
 
-@click.command(short_help="Verify a ledger or an export.")
+@click.command(short_help="Verify a ledger, an export or a disclosure.")
 @click.argument("source", metavar="URL|FILE.zip")
 @_key_option
 @click.option("--checkpoint", "files", multiple=True, metavar="FILE", help="A checkpoint you kept; may be repeated.")
 @click.option("--origin", metavar="NAME", help="The log that it must be.")
 @click.option("--keys", metavar="FILE", help="The key file of a ledger.")
 @output.checkpoints_option
-@click.option("--processes", type=click.IntRange(1, 64), default=1, help="Processes that share the work (default 1).")
+@output.vault_option
+@click.option("--meaning", is_flag=True, help="Replay the rules: had each recorded send a ground? Takes several times as long.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes that share the work, but for --meaning (default 1).",
+)
 @as_json
 def verify(
     source: str,
@@ -153,14 +218,17 @@ def verify(
     origin: str | None,
     keys: str | None,
     checkpoints: str | None,
+    vault: str | None,
+    meaning: bool,
     processes: int,
     json_: bool,
 ) -> None:
-    """Verify a ledger or an export, up to the level that --key and --checkpoint allow.
+    """Verify a ledger, an export or a disclosure, up to the level that --key and --checkpoint allow.
 
-    Exit 0 verified at level history; 10 verified, but not against a checkpoint of your own; 30 diverges from a checkpoint; 40
-    invalid. A ledger that fails is marked, and allows nothing until it verifies again. Without its keys the database is
-    verified all the same, and not marked.
+    Exit 0 verified at level history, or meaning where that was asked; 10 verified, but in part or not against a checkpoint of
+    your own; 30 diverges from a checkpoint; 40 invalid, or a recorded send had no ground. A ledger that fails is marked, and
+    allows nothing until it verifies again; sends without a ground do not mark it. Without its keys the database is verified
+    all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
     notes = [output.read_bytes(file) for file in files]
@@ -169,45 +237,68 @@ def verify(
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints), verifiers, notes, origin, processes)
+            place = Place(source, keys, checkpoints, vault=vault)
+            report = _verify_ledger(place, verifiers, notes, origin, meaning, processes)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
+                from consentlib.audit.verify_disclosure import is_disclosure, verify_disclosure
 
-                held = _opened(notes, verifiers)
-                report = verify_file(
-                    Path(source), origin=origin, verifiers=verifiers, checkpoints=held, progress=done, processes=processes
-                )
+                file = Path(source)
+                if is_disclosure(file):
+                    report = verify_disclosure(file, origin=origin, verifiers=verifiers, checkpoints=notes, progress=done)
+                else:
+                    report = verify_file(
+                        file,
+                        origin=origin,
+                        verifiers=verifiers,
+                        checkpoints=notes,
+                        meaning=meaning,
+                        progress=done,
+                        processes=processes,
+                    )
     except (VerificationError, FormatError) as error:
         _invalid(error, json_)
     if json_:
         say_json({"verified": True, "signed": report.level != "content", **report_json(report)})
     else:
         say_report(report)
-    whole = report.level == "history" and not report.partial
+    sends = report.meaning
+    if sends is not None and sends.unlawful:
+        fail(_unlawful(report, sends), output.INVALID)
+    whole = report.level == "meaning" or (report.level == "history" and not report.partial and sends is None)
     click.get_current_context().exit(0 if whole else output.NO_HISTORY)
 
 
+def _unlawful(report: Report, sends: Meaning) -> str:
+    first = sends.findings[0]
+    let = f", {sends.let_through:,} of them let through by a mode" if sends.let_through else ""
+    return (
+        f"invalid at level meaning: {plural(sends.unlawful, 'recorded send')} had no valid ground{let}; the first is in entry "
+        f"{first.index}: `{first.reason}`; the log itself is verified at level {report.level}"
+    )
+
+
 def _verify_ledger(
-    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, processes: int
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool, processes: int
 ) -> Report:
     """A ledger with its keys, or, where there are none, what its database holds."""
     path = key_path(place.url, place.keys)
     if place.keys is None and not os.environ.get("CONSENTLIB_KEYS") and not (path and path.exists()):
-        return _verify_database(place, verifiers, notes, origin, processes)
+        return _verify_database(place, verifiers, notes, origin, meaning, processes)
     with place.open() as ledger, progress("verifying", place.size) as done:
         _expect_origin(origin, ledger.origin)
-        if verifiers and ledger.verifier not in map(str, verifiers):
+        if verifiers and not ledger.signs_under(map(str, verifiers)):
             raise VerificationError("expected a ledger that signs with the key given, found another", level="signature")
-        return ledger.verify(checkpoints=notes, progress=done, processes=processes)
+        return ledger.verify(checkpoints=notes, meaning=meaning, progress=done, processes=processes)
 
 
 def _verify_database(
-    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, processes: int
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool, processes: int
 ) -> Report:
     from consentlib.audit.verify import verify_view
 
-    with closing(open_store(place.url)) as store, progress("verifying", place.size) as done:
+    with closing(open_locked_store(place.url)) as store, progress("verifying", place.size) as done:
         if store.meta.get("format") != FORMAT:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
         if notes and not verifiers:
@@ -215,8 +306,16 @@ def _verify_database(
         note("no keys found: the database is verified as it is, and the ledger is not marked, whatever comes out")
         _expect_origin(origin, store.meta["origin"])
         with store.read() as view:
-            held = _opened(notes, verifiers)
-            return verify_view(view, store.meta["origin"], checkpoints=held, progress=done, store=store, processes=processes)
+            return verify_view(
+                view,
+                store.meta["origin"],
+                verifiers=verifiers,
+                checkpoints=notes,
+                meaning=meaning,
+                progress=done,
+                store=store,
+                processes=processes,
+            )
 
 
 def _expect_origin(expected: str | None, found: str) -> None:
@@ -226,10 +325,6 @@ def _expect_origin(expected: str | None, found: str) -> None:
 
 def _verifiers(vkeys: Sequence[str]) -> list[Verifier]:
     return [Verifier.parse(one.strip()) for one in vkeys]
-
-
-def _opened(notes: Sequence[bytes], verifiers: Sequence[Verifier]) -> list[Checkpoint]:
-    return [open_checkpoint(one, verifiers, verify_signature) for one in notes]
 
 
 def _invalid(error: VerificationError | FormatError, json_: bool) -> NoReturn:
@@ -263,7 +358,11 @@ def report_json(report: Report) -> dict[str, Any]:
     """A report, JSON-ready."""
     found = asdict(report)
     found["entries_by_kind"] = dict(report.entries_by_kind)
-    found["not_checked"] = list(report.not_checked)
+    for name in ("not_checked", "led_to"):
+        found[name] = list(getattr(report, name))
+    if report.meaning is not None:
+        found["meaning"]["reasons"] = dict(report.meaning.reasons)
+    found["partial"] = report.partial
     for name in ("root", "tip"):
         found[name] = found[name] and found[name].hex()
     for name in ("first_time", "last_time"):
@@ -273,17 +372,25 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def say_report(report: Report) -> None:
     """A report in words."""
-    click.echo(output.good("verified") + f" at level {report.level}: {plural(report.size, 'entry', 'entries')}")
+    entries = plural(report.size, "entry", "entries")
+    shown = entries if report.shown is None else f"{report.shown:,} of {entries}"
+    click.echo(output.good("verified") + f"{' in part' if report.partial else ''} at level {report.level}: {shown}")
     click.echo(f"  origin       {report.origin}")
     if report.first_time is not None and report.last_time is not None:
         click.echo(f"  from, to     {show_time(report.first_time)}, {show_time(report.last_time)}")
     click.echo(f"  root         {report.root.hex()}")
     if report.signed_size is not None:
         click.echo(f"  signed       {plural(report.signed_size, 'entry', 'entries')}")
+    for led_to in report.led_to:
+        click.echo(f"  led on to    {led_to}")
     if report.held_size is not None:
         click.echo(
             f"  kept by you  a checkpoint of {plural(report.held_size, 'entry', 'entries')}, and nothing of them changed"
         )
-    click.echo(f"  erased       {plural(report.erased, 'part')}, each on record")
+    click.echo(f"  erased       {plural(report.erased, 'part')}{', each on record' if report.shown is None else ''}")
+    if (sends := report.meaning) is not None:
+        without = f"{sends.unlawful:,} without a ground"
+        shown = output.bad(without) if sends.unlawful else without
+        click.echo(f"  sends        {sends.judged:,} judged, {shown}; {sends.unjudged:,} not judged")
     for gap in report.not_checked:
         click.echo(f"  not checked  {gap}")

@@ -10,9 +10,7 @@ from consentlib.audit.words import LANGUAGES
 from consentlib.cli import output
 from consentlib.cli.output import fail, progress
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log.checkpoint import open_checkpoint
 from consentlib.log.note import Verifier
-from consentlib.signing import verify
 
 
 @click.command(short_help="Write the audit report of an export.")
@@ -23,8 +21,11 @@ from consentlib.signing import verify
 )
 @click.option("--checkpoint", "files", multiple=True, metavar="FILE", help="A checkpoint you kept; may be repeated.")
 @click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="The language of the report.")
+@click.option("--meaning", is_flag=True, help="Replay the rules: had each recorded send a ground? Takes several times as long.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def report(source: str, out: str, vkeys: tuple[str, ...], files: tuple[str, ...], language: str, force: bool) -> None:
+def report(
+    source: str, out: str, vkeys: tuple[str, ...], files: tuple[str, ...], language: str, meaning: bool, force: bool
+) -> None:
     """Verify an export and write what it says to one HTML file, to read and to print. It names no person.
 
     Exit 0 the report is written, at the level that --key and --checkpoint allow. Exit 30 the log diverges from a checkpoint, 40
@@ -40,9 +41,16 @@ def report(source: str, out: str, vkeys: tuple[str, ...], files: tuple[str, ...]
     verifiers = [Verifier.parse(one.strip()) for one in vkeys]
     notes = [output.read_bytes(file) for file in files]
     try:
-        held = [open_checkpoint(one, verifiers, verify) for one in notes]
         with progress("reading") as done:
-            write_report(Path(source), path, verifiers=verifiers, checkpoints=held, language=language, progress=done)
+            write_report(
+                Path(source),
+                path,
+                verifiers=verifiers,
+                checkpoints=notes,
+                language=language,
+                meaning=meaning,
+                progress=done,
+            )
     except (VerificationError, FormatError) as error:
         code = output.exit_code(error) if isinstance(error, VerificationError) else output.INVALID
         fail(f"{'diverges' if code == output.DIVERGES else 'invalid'}: {output.one_line(error)}", code)

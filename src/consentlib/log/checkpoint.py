@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log.leaf import INDEX_LIMIT, base64, check_origin
-from consentlib.log.note import Verifier, Verify, open_note
+from consentlib.log.note import Verifier, Verify, open_note, parse_note
 
 _TEXT: Final = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)\n")
 
@@ -46,6 +46,11 @@ class Checkpoint:
         if found is None:
             raise FormatError("expected a checkpoint of origin, size and root, found something else")
         return cls(found[1], int(found[2]), a2b_base64(found[3]))
+
+
+def parse_checkpoint(note: bytes) -> Checkpoint:
+    """The checkpoint that a signed note claims to be. Raises `FormatError`; no signature is looked at."""
+    return evolve(Checkpoint.parse(parse_note(note)[0]), note=note)
 
 
 def open_checkpoint(note: bytes, verifiers: Iterable[Verifier], verify: Verify) -> Checkpoint:

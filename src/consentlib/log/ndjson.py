@@ -11,7 +11,7 @@ from binascii import a2b_base64
 
 from consentlib.errors import FormatError
 from consentlib.log.leaf import base64, is_name
-from consentlib.log.span import WITHHELD, Entry, Part
+from consentlib.log.span import LOST, WITHHELD, Entry, Part
 
 
 def format_line(entry: Entry) -> bytes:
@@ -21,12 +21,11 @@ def format_line(entry: Entry) -> bytes:
 
 
 def parse_line(line: bytes) -> Entry:
-    """The entry of a line, with or without its line end. Raises `FormatError` unless `format_line` gives it back.
+    """The entry of a line, line end included. Raises `FormatError` unless `format_line` gives it back.
 
     Only the line's form is checked here; `verify_entries` checks what stands in it.
     """
-    text = line.removesuffix(b"\n")
-    between = text.split(b'"')  # what stands between quotes: 2 is the index, 5 the leaf, 9 the name of the first part
+    between = line.split(b'"')  # what stands between quotes: 2 is the index, 5 the leaf, 9 the name of the first part
     parts: dict[str, Part] = {}
     at = 9
     try:
@@ -47,13 +46,13 @@ def parse_line(line: bytes) -> Entry:
     except (ValueError, IndexError):
         raise FormatError("expected a line with `i`, `leaf` and `parts`, found another form or type") from None
     entry = Entry(index, leaf, parts)
-    if index < 0 or format_line(entry) != text + b"\n":
+    if index < 0 or format_line(entry) != line:
         raise FormatError("expected a line in its one spelling, found another of the same entry")
     return entry
 
 
 def _format_part(part: Part) -> bytes:
-    if part is None:
+    if part is None or part is LOST:
         return b"null"
     if part is WITHHELD:
         return b'"withheld"'

@@ -111,6 +111,12 @@ def sign_note(text: str, signers: Iterable[Signer], sign: Sign) -> bytes:
     return note
 
 
+def cosign_note(data: bytes, signer: Signer, sign: Sign) -> bytes:
+    """The note with one more signature line, the last. Raises `FormatError` for what is no note."""
+    text, signatures = parse_note(data)
+    return format_note(text, [*signatures, Signature(signer.name, signer.verifier.id, sign(signer.seed, text.encode()))])
+
+
 def format_note(text: str, signatures: Iterable[Signature]) -> bytes:
     """The bytes of a note; the inverse of `parse_note`, and as unchecked as what it is given."""
     lines = [f"{_DASH}{name} {_base64(id + data)}\n" for name, id, data in signatures]

@@ -71,9 +71,13 @@ class Proof:
         Raises `FormatError`, or `VerificationError` of level `signature` or `proof`. What stands in `extra` is not looked at.
         """
         checkpoint = open_checkpoint(self.checkpoint, verifiers, verify)
+        self.verify_under(checkpoint, leaf)
+        return checkpoint
+
+    def verify_under(self, checkpoint: Checkpoint, leaf: bytes) -> None:
+        """The same for who has opened the checkpoint already, once for many proofs."""
         verify_inclusion(self.index, checkpoint.size, leaf_hash(leaf), self.hashes, checkpoint.root)
         parsed = parse_leaf(leaf)
         if parsed.index != self.index or parsed.origin != checkpoint.origin:
             problem = f"expected the leaf of entry `{self.index}` of `{checkpoint.origin}`, found another entry's"
             raise VerificationError(problem, level="proof", index=self.index, leaf=leaf, note=self.checkpoint)
-        return checkpoint

@@ -14,25 +14,30 @@ from consentlib import codec
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log.leaf import Leaf, base64, commitment, leaf_hash, leaf_start, parse_leaf, split_leaf
 from consentlib.log.merkle import Node, subtrees
+from consentlib.log.trust import KEY_ADDED, KeyAdded, read_key_added
 
 #: Kinds whose parts can never be erased: without them nobody could tell what was agreed to, or what was erased.
-NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added"})
+NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added", "log.recovered"})
 _NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
+_KEY_ADDED: Final = KEY_ADDED.encode()
 
 
-class Withheld(Enum):
-    """The type of `WITHHELD`: a part that exists and is not shown."""
+class Unseen(Enum):
+    """The type of `WITHHELD`, a part that exists and is not shown, and `LOST`, one that is there but sealed under a key
+    that is gone."""
 
     WITHHELD = "withheld"
+    LOST = "lost"
 
 
-WITHHELD: Final = Withheld.WITHHELD
+WITHHELD: Final = Unseen.WITHHELD
+LOST: Final = Unseen.LOST
 
-Part = tuple[bytes, bytes] | Withheld | None
+Part = tuple[bytes, bytes] | Unseen | None
 
 
 class Entry(NamedTuple):
-    """An entry as a store or an export claims it. A part is (salt, data), `WITHHELD`, or None where it is gone."""
+    """An entry as a store or an export claims it. A part is (salt, data), `WITHHELD`, `LOST`, or None where it is gone."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which no entry needs
     leaf: bytes
@@ -47,7 +52,8 @@ class Span(NamedTuple):
 
     `first` is the first entry's claimed index and its leaf, None where there is none in form; whether it follows on the entry
     before it is for `check_link`. `nodes` are the perfect subtrees over the leaf hashes, `gone` the absent parts with their
-    entry's leaf, `erasures` what each erasure says: its index, its leaf, its facts, the parts it names.
+    entry's leaf, `erasures` what each erasure says: its index, its leaf, its facts, the parts it names; `keys` what it says
+    of the log's signing keys.
     """
 
     size: int
@@ -61,6 +67,7 @@ class Span(NamedTuple):
     withheld: int
     gone: Mapping[tuple[int, str], bytes]
     erasures: list[tuple[int, bytes, Part, list[tuple[int, str]]]]
+    keys: list[KeyAdded]
     nodes: list[Node]
     problem: VerificationError | FormatError | None
 
@@ -76,6 +83,7 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
     kinds: Counter[bytes] = Counter()
     gone: dict[tuple[int, str], bytes] = {}
     erasures = []
+    keys = []
     problem: VerificationError | FormatError | None = None
     try:
         for claimed, leaf, parts in entries:
@@ -96,7 +104,7 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
             for label, expected in committed:
                 name = label.decode()
                 part = parts.get(name)
-                if part is None:
+                if part is None or part is LOST:  # lost is as good as gone: an erasure must be on record
                     if kind in _NEVER_ERASED:
                         raise content_problem(
                             f"expected part `{name}`, which can never be erased, found nothing", size, leaf, None
@@ -118,6 +126,10 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
             if kind == b"part.erased":
                 facts = parts.get("facts")
                 erasures.append((size, leaf, facts, _named(size, leaf, facts)))
+            elif kind == _KEY_ADDED:
+                facts = parts.get("facts")
+                added = read_key_added(size, facts[1], origin) if isinstance(facts, tuple) else None
+                keys += [] if added is None else [added]
             kinds[kind] += 1
             last_leaf, time = leaf, t
             tip = leaf_hash(leaf)
@@ -130,8 +142,22 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
         # A value of another type than any writer stores: the rows were edited, and badly.
         found = f"found one that can't: `{type(error).__name__}`"
         problem = VerificationError(f"expected rows that can be read, {found}", level="content")
-    nodes = subtrees(start, hashes)
-    return Span(size - start, first, origin, first_time, last_leaf, tip, time, kinds, withheld, gone, erasures, nodes, problem)
+    return Span(
+        size=size - start,
+        first=first,
+        origin=origin,
+        first_time=first_time,
+        last_leaf=last_leaf,
+        tip=tip,
+        time=time,
+        kinds=kinds,
+        withheld=withheld,
+        gone=gone,
+        erasures=erasures,
+        keys=keys,
+        nodes=subtrees(start, hashes),
+        problem=problem,
+    )
 
 
 def check_link(claimed: int, leaf: bytes, index: int, origin: str, tip: bytes, time: int, last_leaf: bytes) -> None:
@@ -166,19 +192,22 @@ def _out_of_form(error: FormatError, index: int, leaf: bytes) -> VerificationErr
     return VerificationError(str(error), level="chain", index=index, leaf=leaf)
 
 
+def named_parts(data: bytes, index: int) -> list[tuple[int, str]]:
+    """The parts that an erasure at `index` names, from its facts: index and name. Raises `FormatError`."""
+    facts = codec.decode(data)
+    pairs = facts.get("parts") if isinstance(facts, dict) else None
+    if not isinstance(pairs, list) or not all(_is_earlier(pair, index) for pair in pairs):
+        raise FormatError("expected an erasure to list `parts` as pairs of an earlier index and a name, found another form")
+    return [(at, name) for at, name in pairs]
+
+
 def _named(index: int, leaf: bytes, facts: Part) -> list[tuple[int, str]]:
-    """The parts that an erasure says it erased."""
     if not isinstance(facts, tuple):
         raise content_problem("expected the facts of an erasure to be shown, found none", index, leaf, facts)
     try:
-        said = codec.decode(facts[1])
+        return named_parts(facts[1], index)
     except FormatError as error:
         raise content_problem(str(error), index, leaf, facts) from None
-    pairs = said.get("parts") if isinstance(said, dict) else None
-    if not isinstance(pairs, list) or not all(_is_earlier(pair, index) for pair in pairs):
-        problem = "expected an erasure to list `parts` as pairs of an earlier index and a name, found another form"
-        raise content_problem(problem, index, leaf, facts)
-    return [(at, name) for at, name in pairs]
 
 
 def _is_earlier(pair: object, index: int) -> bool:

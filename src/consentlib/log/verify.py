@@ -2,8 +2,9 @@
 
 Chain: every leaf parses, names its index, its log and its predecessor's hash, and recorded times never fall. Content:
 every part opens its commitment, nothing is there that no leaf commits to, and what is gone was erased on record.
-Signature: a checkpoint that was opened under a pinned key covers exactly the whole log. History: so does the log begin with
-what every checkpoint committed to that somebody else kept. What a report did not reach, *meaning* included, it names.
+Signature: a checkpoint under a pinned key, or one that the log leads to from there, covers exactly the whole log. History: so
+does the log begin with what every checkpoint committed to that somebody else kept. The fifth level, *meaning*, is
+`audit.meaning`'s. What a report did not reach it names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import attrs
 from consentlib.errors import VerificationError
 from consentlib.log import merkle
 from consentlib.log.leaf import INDEX_LIMIT, genesis
+from consentlib.log.meaning import Meaning
 from consentlib.log.span import Entry, Part, Span, check_link, check_span, content_problem
+from consentlib.log.trust import KeyAdded, Trust
 
 if TYPE_CHECKING:
     from consentlib.log.checkpoint import Checkpoint
@@ -37,11 +40,13 @@ class Head(NamedTuple):
 
 @attrs.frozen
 class Report:
-    """What was verified, and in words what was not. `level` is the highest reached: `content`, `signature` or `history`.
+    """What was verified, and in words what was not. `level` is the highest reached: `content`, `signature`, `history`
+    or `meaning`.
 
     Times are milliseconds since the epoch, None for an empty log; `origin` and `tip` are None for an empty log whose
     origin nobody named. `erased` and `withheld` count parts. `signed_size` is how many entries the newest checkpoint
-    covers, `held_size` the newest of those that somebody else kept; None without one.
+    covers, `held_size` the newest of those that somebody else kept; None without one. `led_to` are the keys that the log led to
+    from pinned ones. `meaning` is what the recorded sends were worth, None where nobody asked.
     """
 
     level: str
@@ -57,11 +62,15 @@ class Report:
     not_checked: tuple[str, ...]
     signed_size: int | None
     held_size: int | None
+    led_to: tuple[str, ...] = ()
+    meaning: Meaning | None = None
+    shown: int | None = None
+    """How many entries were there to verify, where that is a part of the log; None for a whole one."""
 
     @property
     def partial(self) -> bool:
-        """Whether parts were withheld, so that their content could not be checked."""
-        return self.withheld > 0
+        """Whether entries were left out or parts withheld, so that their content could not be checked."""
+        return self.shown is not None or self.withheld > 0
 
 
 def verify_entries(
@@ -71,13 +80,16 @@ def verify_entries(
     head: Head | None = None,
     shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    trust: Trust | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Verify a whole log, read once, from its first entry, up to the level that what is handed in allows.
 
     `origin` is the log it must be (default: whichever the first leaf names), `head` what the log must end with.
     `shipped` are the checkpoints that came with the log, of which the newest must cover all of it, and `checkpoints` those
-    that the auditor holds from elsewhere; each must have been opened under a pinned key (`open_checkpoint`).
+    that the auditor holds from elsewhere. Without `trust` each must have been opened under a pinned key (`open_checkpoint`);
+    with it they were claimed, and must count under its keys and those that the log leads to from there. Earlier shipped ones
+    that don't are only compared with the log.
     `progress` is called with the number of entries read, after each 1,024 and at the end. Memory does not grow with
     the log, only with the number of its erased parts.
 
@@ -89,7 +101,13 @@ def verify_entries(
     ranges = span_ranges([*shipped, *checkpoints])
     spans = (check_span(islice(reading, stop - start), start) for start, stop in ranges)
     return verify_spans(
-        takewhile(not_empty, spans), origin=origin, head=head, shipped=shipped, checkpoints=checkpoints, progress=progress
+        takewhile(not_empty, spans),
+        origin=origin,
+        head=head,
+        shipped=shipped,
+        checkpoints=checkpoints,
+        trust=trust,
+        progress=progress,
     )
 
 
@@ -114,6 +132,7 @@ def verify_spans(
     head: Head | None = None,
     shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    trust: Trust | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """`verify_entries` of a log that was cut into spans by `span_ranges`, each of which `check_span` has looked at by itself.
@@ -121,13 +140,14 @@ def verify_spans(
     Whoever did that, here all is looked at that one span does not show: that each follows on the one before it, that what is
     gone in one was erased by another, the roots, the end.
     """
-    signed = _Checkpoints(shipped, checkpoints)
+    signed = _Checkpoints(shipped, checkpoints, trust)
     whole = _Whole(origin)
     signed.compare(0, b"")
     for span in spans:
         if span.first is not None and whole.size == 0:
             signed.check_origin(origin or span.origin)
         whole.join(span)
+        signed.add_keys(span.keys)
         signed.compare(whole.size, whole.frontier)
         if progress is not None and span.size and whole.size % _BATCH == 0:
             progress(whole.size)
@@ -156,6 +176,7 @@ def verify_spans(
         not_checked=_not_checked(head, whole.withheld, size, signed),
         signed_size=signed.newest,
         held_size=signed.newest_held,
+        led_to=() if trust is None else tuple(map(str, trust.led_to)),
     )
 
 
@@ -219,6 +240,8 @@ def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoin
         gaps.append("signature: no signed checkpoint was compared with the root")
     elif signed.newest < size:
         gaps.append(f"signature: the entries from {signed.newest} on are under no signed checkpoint")
+    if signed.foreign:
+        gaps.append(f"signature: {signed.foreign} earlier checkpoints that came with the log are signed by no key that counts")
     if signed.newest_held is None:
         gaps.append("history: no earlier checkpoint was compared, so the log may have been rewritten or cut")
     elif signed.newest_held < size:
@@ -230,42 +253,80 @@ def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoin
 class _Checkpoints:
     """The checkpoints that the log must agree with, compared as the log grows to their sizes."""
 
-    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint]) -> None:
+    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint], trust: Trust | None) -> None:
+        self._trust = trust
         both = [(one, "history") for one in held] + [(one, "signature") for one in shipped]
         self._left = deque(sorted(both, key=lambda one: one[0].size))
         self._all = tuple(self._left)
+        self._held = held
+        self._claimed = {one for one in held if trust is not None and not trust.opened(one)}
+        self._agreed: list[Checkpoint] = []
+        self._contradicted: list[tuple[str, Checkpoint, bytes]] = []
         self._shipped = max(shipped, key=lambda one: one.size, default=None)
         self.newest = max((one.size for one, _ in both), default=None)
         self.newest_held = max((one.size for one in held), default=None)
+        self.foreign = 0
+
+    def add_keys(self, added: Iterable[KeyAdded]) -> None:
+        """Take note of what the log says of its keys."""
+        if self._trust is not None:
+            for one in added:
+                self._trust.add(one)
 
     def check_origin(self, origin: str | None) -> str | None:
         """Raise unless all are of `origin`, or, where nobody named one, of one origin; gives it, where there is one."""
         for checkpoint, level in self._all:
             origin = checkpoint.origin if origin is None else origin
             if checkpoint.origin != origin:
+                self._refuse_unknown(checkpoint)
                 problem = f"expected a checkpoint of `{origin}`, found one of `{checkpoint.origin}`"
                 raise _disagreement(problem, level, checkpoint, None)
         return origin
 
-    def compare(self, size: int, frontier: bytes) -> int:
-        """Compare the log, now of `size` entries, with the checkpoints of that size; gives the next size to compare at."""
+    def compare(self, size: int, frontier: bytes) -> None:
+        """Compare the log, now of `size` entries, with the checkpoints of that size."""
         while self._left and self._left[0][0].size == size:
             checkpoint, level = self._left.popleft()
             root = merkle.frontier_root(frontier)
-            if checkpoint.root != root:
-                problem = f"expected the first `{size}` entries to have the root that was signed, found another"
+            if checkpoint.root == root:
+                self._agreed.append(checkpoint)
+                continue
+            problem = f"expected the first `{size}` entries to have the root that was signed, found another"
+            if checkpoint not in self._claimed:
                 raise _disagreement(problem, level, checkpoint, root)
-        return self._left[0][0].size if self._left else INDEX_LIMIT
+            self._contradicted.append((problem, checkpoint, root))
 
     def check_end(self, size: int, root: bytes) -> None:
-        """Raise if the log ended before a checkpoint's size, or goes on after the newest that came with it."""
-        if self._left:
-            checkpoint, level = min(self._left, key=lambda one: one[1] != "history")
+        """Raise if the log ended before a checkpoint's size, goes on after the newest shipped one, or one does not count."""
+        for checkpoint, level in sorted(self._left, key=lambda one: one[1] != "history"):
             problem = f"expected at least `{checkpoint.size}` entries, as signed, found `{size}`"
-            raise _disagreement(problem, level, checkpoint, root)
+            if checkpoint not in self._claimed:
+                raise _disagreement(problem, level, checkpoint, root)
+            self._contradicted.append((problem, checkpoint, root))
+        if self._trust is not None:
+            self._trust.follow(self._agreed)
+        for problem, checkpoint, found in self._contradicted:
+            self._refuse_unknown(checkpoint)
+            raise _disagreement(problem, "history", checkpoint, found)
         if self._shipped is not None and self._shipped.size != size:
             problem = f"expected a checkpoint that covers all `{size}` entries, found one of `{self._shipped.size}`"
             raise _disagreement(problem, "signature", self._shipped, root)
+        if self._trust is not None:
+            self._count(self._trust)
+
+    def _count(self, trust: Trust) -> None:
+        """Leave out the earlier shipped ones that no key signed that counts; of the others each must be."""
+        for checkpoint in (*self._held, *([] if self._shipped is None else [self._shipped])):
+            if not trust.counts(checkpoint):
+                trust.refuse(checkpoint)
+        counted = [one.size for one, _ in self._all if trust.counts(one)]
+        self.newest = max(counted, default=None)
+        self.foreign = len(self._all) - len(counted)
+
+    def _refuse_unknown(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint that is no known key's says nothing against the log."""
+        if self._trust is not None and not self._trust.speaks(checkpoint):
+            self._trust.refuse(checkpoint)
 
     def level(self, size: int) -> str:
         """The level that the comparisons reached; a checkpoint over nothing says nothing of a log that holds something."""

@@ -29,6 +29,9 @@ REPAIRS: Final = (
 )
 """Reasons why no grant holds, the nearest repair first."""
 
+LOST: Final = "lost"
+"""The kind of a no that may have been said and was lost with the log: it covers all that a no can end."""
+
 STOP_REASONS: Final = {
     "direct_marketing": "objection_direct_marketing",
     "legitimate_interest": "objection_legitimate_interest",
@@ -36,6 +39,7 @@ STOP_REASONS: Final = {
     "withdrawn": "consent_withdrawn",
     "refused": "consent_refused",
     "declined": "soft_opt_in_declined",
+    LOST: "ledger_unverified",
 }
 """The reason each kind of stop gives; of stops at the same time the earlier in this list names it."""
 
@@ -78,6 +82,8 @@ def _covers(stop: Stop, question: Question, use: Use, purposes: tuple[str, ...])
         return False
     if stop.channels is not None and question.channel not in stop.channels and question.channel != "any":
         return False
+    if stop.kind == LOST:
+        return True
     if stop.kind in ("withdrawn", "refused"):
         if stop.uses is not None:
             return not set(stop.uses).isdisjoint(purposes)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from consentlib.codec import show_time
-from consentlib.fold import Fold, Order
+from consentlib.fold import Fold, Order, Stop
 from consentlib.reasons import REASONS
 
 
@@ -69,6 +69,8 @@ class Holdings(NamedTuple):
     """Facts that can't be established now, by the names rules read them under."""
     elsewhere: tuple[Order, ...] = ()
     """Orders recorded under linked addresses."""
+    lost: Stop | None = None
+    """A no of everybody, where stops may have been lost."""
 
 
 class Determinant(NamedTuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from consentlib.addresses import default_channel, kind_of
+from consentlib.fold import NO_ENTRY
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
 from consentlib.rules.question import Found, Question, Texts
@@ -76,6 +78,17 @@ def judged_use(policy: Policy, use: str, message: Message) -> str:
     chosen = plan_for(policy, use)
     mixed = chosen is not None and carries_marketing(message, chosen.use)
     return policy.marketing_use if mixed else chosen.use.name if chosen is not None else use
+
+
+def meant_channel(policy: Policy, use: str, address: str | None) -> str:
+    """The channel that is meant where none is named: the address's (a key form), unless the use has only one."""
+    declared = policy.use(use)
+    by_address = default_channel(address) if address is not None else "none"
+    if declared is not None and not declared.permits(by_address):
+        only = sorted(declared.channels) or ["none"]
+        if len(only) == 1 or (address is not None and kind_of(address) == "phone" and "phone" in only):
+            return "phone" if "phone" in only else only[0]
+    return by_address
 
 
 def absolute_reason(policy: Policy, texts: Texts, held: Holdings, request: Request) -> str | None:
@@ -173,7 +186,8 @@ def _deny(question: Question, chosen: Plan, asked: Use, rule: Rule, found: Found
     limits = chosen.limits if rule.effect == "allow" else ()
     more = (limit.test(question, asked) for limit in limits)
     also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
-    determined = (Determinant(rule.id, "deny", found.index, found.said, rule.cite),)
+    index = None if found.index == NO_ENTRY else found.index
+    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite),)
     return _decision(question, asked, allowed=False, reason=found.reason, determined=determined, also=tuple(also))
 
 

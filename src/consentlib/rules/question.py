@@ -111,6 +111,8 @@ class Question:
         self.birthdate = own.birthdate
         if held.others:
             self._join(held.others)
+        if held.lost is not None:
+            self.stops = [*self.stops, held.lost]
 
     def _join(self, others: tuple[Fold, ...]) -> None:
         """Stops, erasure and birth date are a person's, whatever address they came by; the stricter counts."""

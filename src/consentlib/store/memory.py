@@ -207,8 +207,7 @@ class _View:
 
     def all_lives(self) -> Iterator[Life]:
         """See `View.all_lives`."""
-        for id in self._ids():
-            yield self._get("lives", id)
+        yield from self._all("lives")
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
         """See `View.orders`."""
@@ -224,10 +223,18 @@ class _View:
         """See `View.events`."""
         return {id: self.event(id) for id in ids}
 
+    def all_events(self) -> Iterator[EventRow]:
+        """See `View.all_events`."""
+        yield from self._all("events")
+
     def suppression(self, key: bytes) -> Suppression | None:
         """See `View.suppression`."""
         row: Suppression | None = self._get("suppressions", key)
         return row
+
+    def all_suppressions(self) -> Iterator[Suppression]:
+        """See `View.all_suppressions`."""
+        yield from self._all("suppressions")
 
     def about(self, id: str) -> tuple[int, ...]:
         """See `View.about`."""
@@ -264,8 +271,12 @@ class _View:
                 found[level, position] = bytes(value)
         return found
 
-    def _ids(self) -> list[str]:
-        return list(self._table("lives"))
+    def _all(self, name: str) -> Iterator[Any]:
+        for key in self._keys(name):
+            yield self._get(name, key)
+
+    def _keys(self, name: str) -> list[Any]:
+        return list(self._table(name))
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         return sorted(index for index in self._table("entries") if index >= start and (stop is None or index < stop))
@@ -314,8 +325,8 @@ class _Transaction(_View):
             return super()._get(name, key)
         return None if rows[key] is _GONE else rows[key]
 
-    def _ids(self) -> list[str]:
-        return [id for id in dict.fromkeys([*super()._ids(), *self._over["lives"]]) if self._get("lives", id) is not None]
+    def _keys(self, name: str) -> list[Any]:
+        return [key for key in dict.fromkeys([*super()._keys(name), *self._over[name]]) if self._get(name, key) is not None]
 
     def _indices(self, start: int, stop: int | None) -> list[int]:
         new = (index for index in self._over["entries"] if index >= start and (stop is None or index < stop))
@@ -348,6 +359,8 @@ class _Transaction(_View):
             over["orders"][id] = {**(self._get("orders", id) or {}), order.order: order}
         over["events"].update((row.id, row) for row in changes.events)
         over["suppressions"].update((row.key, row) for row in changes.suppressions)
+        for key in changes.forget_suppressions:
+            self._put("suppressions", key, None)
         for index, name in changes.erase_parts:
             parts = self._get("parts", index) or {}
             if parts.get(name) is None:

@@ -58,14 +58,17 @@ class Life(NamedTuple):
 
 
 class NewEntry(NamedTuple):
-    """An entry to append: its bytes, its parts as name -> (salt, data), and the ids of the addresses it is about."""
+    """An entry to append: its bytes, its parts as name -> (salt, data), and the ids of the addresses it is about.
+
+    A part is None where it was erased before the entry came here, from another store.
+    """
 
     index: int  # type: ignore[assignment]
     time: int
     kind: str
     leaf: bytes
     hash: bytes
-    parts: Mapping[str, tuple[bytes, bytes]]
+    parts: Mapping[str, tuple[bytes, bytes] | None]
     about: Sequence[str]
 
 
@@ -105,6 +108,8 @@ class Changes:
     suppressions: list[Suppression] = field(factory=list)
     erase_parts: list[tuple[int, str]] = field(factory=list)
     """(index, part name): bytes and salt go, the name stays with None; each must be there."""
+    forget_suppressions: list[bytes] = field(factory=list)
+    """Keys of suppression rows."""
     forget_about: list[tuple[str, int]] = field(factory=list)
     """(address id, index): the entry is no longer found by `about`."""
     forget_lives: list[str] = field(factory=list)
@@ -144,7 +149,15 @@ class View(Protocol):
         """`event` of each of these ids, in few reads however many there are."""
         ...
 
+    def all_events(self) -> Iterator[EventRow]:
+        """Every event row, in any order, read piecemeal."""
+        ...
+
     def suppression(self, key: bytes) -> Suppression | None: ...
+
+    def all_suppressions(self) -> Iterator[Suppression]:
+        """Every suppression row, in any order, read piecemeal."""
+        ...
 
     def about(self, id: str) -> tuple[int, ...]:
         """The indices of the entries about an address id, ascending."""

@@ -13,18 +13,18 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.sqlite_file import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.sqlite import SqliteStore
-
-WAIT: Final = 30.0
-"""Seconds a writer waits for its turn."""
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 250
 _MANY: Final = ", ".join("?" * _AT_ONCE)
 _HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consentlib_head WHERE id = 0"
 _LIFE: Final = "SELECT key, id, since, idx, suppressed, fold FROM consentlib_lives"
+_EVENT: Final = "SELECT id, idx, digest FROM consentlib_events"
+_SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib_suppressions"
 _ORDER: Final = f"SELECT address, {', '.join(schema.ORDER_COLUMNS)} FROM consentlib_orders WHERE address = ?"
 
 
@@ -62,6 +62,7 @@ class _Ended:
     executemany = execute
 
 
+_GONE: Final = (None, None)
 _NOT_OPEN: Final[Any] = _Ended("one that is not open")
 FORKED: Final[Any] = _Ended("one of the parent process")
 
@@ -138,10 +139,7 @@ class View:
 
     def all_lives(self) -> Iterator[Life]:
         """See `View.all_lives`."""
-        last = ""
-        while rows := self._rows(f"{_LIFE} WHERE id > ? ORDER BY id LIMIT {_PAGE}", (last,)):
-            yield from map(Life._make, rows)
-            last = rows[-1][1]
+        return self._all(Life, _LIFE, "id", "")
 
     def orders(self, ids: Sequence[str], order: str | None = None) -> tuple[tuple[str, Order], ...]:
         """See `View.orders`."""
@@ -151,18 +149,26 @@ class View:
 
     def event(self, id: bytes) -> EventRow | None:
         """See `View.event`."""
-        rows = self._rows("SELECT id, idx, digest FROM consentlib_events WHERE id = ?", (id,))
+        rows = self._rows(f"{_EVENT} WHERE id = ?", (id,))
         return EventRow._make(rows[0]) if rows else None
 
     def events(self, ids: Sequence[bytes]) -> dict[bytes, EventRow | None]:
         """See `View.events`."""
-        rows = self._among(f"SELECT id, idx, digest FROM consentlib_events WHERE id IN ({_MANY})", ids)
+        rows = self._among(f"{_EVENT} WHERE id IN ({_MANY})", ids)
         return {**dict.fromkeys(ids), **{row[0]: EventRow._make(row) for row in rows}}
+
+    def all_events(self) -> Iterator[EventRow]:
+        """See `View.all_events`."""
+        return self._all(EventRow, _EVENT, "id", b"")
 
     def suppression(self, key: bytes) -> Suppression | None:
         """See `View.suppression`."""
-        rows = self._rows("SELECT key, erased_at, review_at, stops FROM consentlib_suppressions WHERE key = ?", (key,))
+        rows = self._rows(f"{_SUPPRESSION} WHERE key = ?", (key,))
         return Suppression._make(rows[0]) if rows else None
+
+    def all_suppressions(self) -> Iterator[Suppression]:
+        """See `View.all_suppressions`."""
+        return self._all(Suppression, _SUPPRESSION, "key", b"")
 
     def about(self, id: str) -> tuple[int, ...]:
         """See `View.about`."""
@@ -212,6 +218,12 @@ class View:
                 for position, value in self._rows(sql, (level, *some)):
                     found[level, position] = bytes(value)
         return found
+
+    def _all(self, of: Any, sql: str, key: str, last: Any) -> Iterator[Any]:
+        """All rows of a table in the order of their key, page by page; `last` comes before the first."""
+        while rows := [of._make(row) for row in self._rows(f"{sql} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}", (last,))]:
+            yield from rows
+            last = getattr(rows[-1], key)
 
     def _pages(self, columns: str, start: int, stop: int | None) -> Iterator[list[Any]]:
         """Rows of entries page by page. No cursor stays open, which would hold the connection to an old state."""
@@ -304,7 +316,7 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
         conn.executemany(
             "INSERT INTO consentlib_parts (id, idx, name, salt, data) VALUES (?, ?, ?, ?, ?)",
             [
-                (one.index * schema.PARTS_AN_ENTRY + place, one.index, name, part[0], _text(part[1]))
+                (one.index * schema.PARTS_AN_ENTRY + place, one.index, name, *((part[0], _text(part[1])) if part else _GONE))
                 for one in entries
                 for place, (name, part) in enumerate(one.parts.items())
             ],
@@ -322,6 +334,9 @@ def _apply(conn: sqlite3.Connection, changes: Changes) -> None:
             conn.executemany(sql, rows)
     if changes.erase_parts:
         _erase(conn, changes.erase_parts)
+    if changes.forget_suppressions:
+        keys = [(key,) for key in changes.forget_suppressions]
+        conn.executemany("DELETE FROM consentlib_suppressions WHERE key = ?", keys)
     if changes.forget_about:
         conn.executemany("DELETE FROM consentlib_about WHERE address = ? AND idx = ?", changes.forget_about)
     if changes.forget_orders:

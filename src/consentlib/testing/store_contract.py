@@ -346,6 +346,33 @@ class StoreContract:
             assert len(seen) == 600
             assert (seen["x"], seen["0007"], "0000" in seen) == ("[]", "new", False)
 
+    def test_all_events_and_suppressions(self, store: Store) -> None:
+        """Every event id and every suppression row comes once, however many there are; a transaction's own count."""
+        ids = [sha256(b"%d" % number).digest() for number in range(600)]
+        events = [EventRow(id[:16], number, b"d") for number, id in enumerate(ids)]
+        rows = [Suppression(id, number, 2, "[]") for number, id in enumerate(ids)]
+        put(store, events=events, suppressions=rows)
+        with store.read() as view:
+            assert sorted(view.all_events()) == sorted(events)
+            assert sorted(view.all_suppressions()) == sorted(rows)
+        with store.write() as transaction:
+            more = Changes(transaction.head(), events=[EventRow(b"new", 0, b"")], suppressions=[Suppression(KEY, 0, 0, "")])
+            transaction.apply(more)
+            assert len(list(transaction.all_events())) == len(list(transaction.all_suppressions())) == 601
+
+    def test_an_entry_may_come_with_an_erased_part(self, store: Store) -> None:
+        """A part that was erased elsewhere is None from the beginning, and can't be erased again."""
+        with store.write() as transaction:
+            head = transaction.head()
+            new = entry(head, facts=b"{}")._replace(parts={"facts": (bytes(32), b"{}"), "person": None})
+            transaction.apply(Changes(after(head, new), entries=[new]))
+        with store.read() as view:
+            found = view.entry(0)
+            assert found is not None
+            assert found.parts == {"facts": (bytes(32), b"{}"), "person": None}
+        with pytest.raises(StoreUnavailableError), store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), erase_parts=[(0, "person")]))
+
     def test_a_life_replaces_the_one_with_its_id(self, store: Store) -> None:
         """Rows are keyed by id: any other field may change, and no second row is left."""
         put(store, lives=[life("a", fold="old"), life("b", index=1)])
@@ -383,6 +410,17 @@ class StoreContract:
         with store.read() as view:
             assert view.suppression(KEY) == Suppression(KEY, 1, 3, '["æ"]')
             assert view.suppression(OTHER) is None
+
+    def test_suppressions_are_forgotten(self, store: Store) -> None:
+        """A row goes by its key, also in the transaction that looks; one that is not there is no error."""
+        first, second = Suppression(KEY, 1, 5, "[]"), Suppression(OTHER, 1, 9, "[]")
+        put(store, suppressions=[first, second])
+        with store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), forget_suppressions=[KEY, bytes(32)]))
+            assert [*transaction.all_suppressions()] == [second]
+        with store.read() as view:
+            assert [*view.all_suppressions()] == [second]
+            assert view.suppression(KEY) is None
 
     def test_about(self, store: Store) -> None:
         """`about` gives the indices of an address in ascending order."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verifies an exported consent log, with nothing but Python 3.9 or newer.
+"""Verifies an exported consent log, or a part of it, with nothing but Python 3.9 or newer.
 
     python verify.py export.zip [--key VKEY]... [--checkpoint FILE]... [--origin NAME] [--newest-after TIME] [--json]
 
@@ -10,7 +10,7 @@ FILE is a checkpoint of this log that you kept from earlier. A level is reached 
     signature  the export's `checkpoint` says so too, signed with a key you gave
     history    every checkpoint you kept is a beginning of this log: since then nothing was changed, dropped or put in
 
-It leaves with 0 verified to `history`; 10 verified, but with no checkpoint of your own, no key, or parts withheld;
+It leaves with 0 verified to `history`; 10 verified, but with no checkpoint of your own, no key, or in part;
 30 diverges from a checkpoint you kept; 40 invalid; 2 it could not be run as asked.
 
 The format. The export is a zip. Its `log.ndjson` has one line an entry, in one spelling only:
@@ -32,7 +32,15 @@ SHA-256("consentlib.dev/part/v1\\n" index "\\n" name "\\n" salt data), the salt 
 later entry of kind `part.erased` names it: its `facts` are RFC 8785 JSON with "parts": [[index, name], ...].
 
 `checkpoint` and `checkpoints/<size>` are C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) over the
-lines origin, size and base64 root. Memory does not grow with the log, only with the number of its erased parts.
+lines origin, size and base64 root. A `key.added` entry names a new `key` of the log and the one that it `replaces`, both as
+VKEY: it counts from the first checkpoint on that covers the entry and is signed with the one replaced, which counts for none
+that is larger than the first the new one signs. Memory does not grow with the log, only with the number of its erased parts.
+
+A disclosure is the part of a log that is about one person: a zip with `disclosure.ndjson` instead of `log.ndjson`, in the
+same spelling, and for each line `proofs/<index>.tlog-proof`, a C2SP tlog-proof (c2sp.org/tlog-proof) under the zip's
+`checkpoint` with the line as `extra`; so for each `policy/<index>.json`. An entry of kind `export.made` and scope `person` says
+that it was made. `consistency/<size>`, of the form that a C2SP tlog-witness is sent (c2sp.org/tlog-witness, add-checkpoint),
+proves that an earlier tree of that size is the beginning of this one. It never verifies as more than a part.
 """
 # ruff: noqa: B905, UP017  (both ask for what Python 3.9 does not have)
 
@@ -46,10 +54,11 @@ import sys
 import zipfile
 import zlib
 from binascii import a2b_base64, b2a_base64
+from collections import deque
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache, partial
 from hashlib import sha256, sha512
-from typing import Any, BinaryIO, Iterator, NamedTuple, NoReturn  # noqa: UP035
+from typing import Any, BinaryIO, Iterator, NoReturn  # noqa: UP035
 from unicodedata import is_normalized
 
 VERIFIED, NO_HISTORY, USAGE, DIVERGES, INVALID = 0, 10, 2, 30, 40
@@ -192,19 +201,29 @@ SIGNATURES_LIMIT = 100
 CHECKPOINTS_LIMIT = 100_000
 CHECKPOINT = re.compile(r"([a-z0-9./-]{1,128})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)\n")
 
-Keys = dict[tuple[str, bytes], bytes]  # (key name, key id) -> public key
+KeyName = tuple[str, bytes]  # name and id
+Key = tuple[KeyName, bytes]  # and the public key
+Keys = dict[KeyName, bytes]
 
 
-class Checkpoint(NamedTuple):
-    """What a log committed to, and the names of the keys given by the auditor that signed it."""
+class Checkpoint:
+    """What a log committed to, and who signed it."""
 
-    origin: str
-    size: int
-    root: bytes
-    signers: list[str]
+    def __init__(self, origin: str, size: int, root: bytes, text: str, lines: list[str]) -> None:
+        self.origin, self.size, self.root = origin, size, root
+        self.text = text
+        self.unchecked = lines  # signature lines by no key known yet
+        self.signers: set[KeyName] = set()
+        self.counts = False
+
+    def check(self, keys: Keys) -> None:
+        """Check what these keys signed. Signatures by unknown keys wait; a known key's signature that fails is refused."""
+        named = [(line, check_signature(line, self.text, keys)) for line in self.unchecked]
+        self.unchecked = [line for line, name in named if name is None]
+        self.signers.update(name for _, name in named if name is not None)
 
 
-def read_key(text: str) -> tuple[tuple[str, bytes], bytes]:
+def read_key(text: str) -> Key:
     """Name, id and public key of a verifier key `name+hex id+base64(1, key)`."""
     name, _, rest = text.partition("+")
     _, _, encoded = rest.partition("+")
@@ -220,7 +239,7 @@ def is_key_name(name: str) -> bool:
 
 
 def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:
-    """A note's checkpoint. Signatures by unknown keys are ignored; a known key's signature that fails is refused."""
+    """A note's checkpoint, with the signatures by these keys checked."""
     try:
         whole = note.decode()
     except UnicodeDecodeError:
@@ -232,25 +251,94 @@ def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:
     lines = tail[:-1].split("\n")
     if len(lines) > SIGNATURES_LIMIT:
         raise Refused(f"expected at most {SIGNATURES_LIMIT} signatures in a note, found {len(lines)}")
-    signers = [name for line in lines for name in check_signature(line, text, keys)]
     found = CHECKPOINT.fullmatch(text)
     if found is None or int(found[2]) >= 2**53:
         raise Refused("expected a note over origin, size and root, found another text")
-    return Checkpoint(found[1], int(found[2]), unbase64(found[3]), signers)
+    checkpoint = Checkpoint(found[1], int(found[2]), unbase64(found[3]), text, lines)
+    checkpoint.check(keys)
+    return checkpoint
 
 
-def check_signature(line: str, text: str, keys: Keys) -> list[str]:
-    """The name of the key that made a signature line, if it is one the auditor gave."""
+def check_signature(line: str, text: str, keys: Keys) -> KeyName | None:
+    """Name and id of the key that made a signature line; None if it is none of these keys."""
     name, _, encoded = line[2:].partition(" ")
     data = unbase64(encoded)
     if line[:2] != "\u2014 " or not is_key_name(name) or len(data) < 5:
         raise Refused("expected signature lines of a dash, a key name and base64, found another line")
     key = keys.get((name, data[:4]))
     if key is None:
-        return []
+        return None
     if not ed25519_holds(key, data[4:], text.encode()):
-        raise Refused("expected a valid signature by a key you gave, found one that fails")
-    return [name]
+        raise Refused("expected a valid signature by a known key, found one that fails")
+    return name, data[:4]
+
+
+class Trust:
+    """Which keys count: those the auditor gave, and those that the log leads to from them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = dict(keys)
+        self.successors: dict[Key, deque[tuple[int, Key, str]]] = {}
+        self.predecessors: dict[Key, deque[tuple[int, Key]]] = {}
+        self.last_size: dict[Key, int] = {}  # of keys that were replaced: the largest size they count for
+        self.led_to: list[str] = []
+
+    def add(self, index: int, facts: bytes, origin: str) -> None:
+        """Take note of a `key.added` entry. One that names other than two keys of this log passes no trust."""
+        said = canonical_json(facts)
+        try:
+            new, old = read_key(said["key"]), read_key(said["replaces"])
+        except (Unusable, TypeError, KeyError, AttributeError):
+            return
+        if new[0][0] == old[0][0] == origin and new != old:
+            self.successors.setdefault(old, deque()).append((index, new, said["key"]))
+            self.predecessors.setdefault(new, deque()).append((index, old))
+
+    def follow(self, agreed: list[Checkpoint]) -> None:
+        """Pass trust from key to key through checkpoints that the log agrees with, and see which of them count."""
+        by_size: dict[int, list[Checkpoint]] = {}
+        for one in agreed:
+            by_size.setdefault(one.size, []).append(one)
+        for size, notes in sorted(by_size.items()):
+            waiting = [*self.counting(notes)]
+            while waiting:
+                if self.learn(waiting.pop(), size):
+                    waiting += self.counting(notes)
+            signers = self.counting(notes)
+            for one in notes:
+                one.counts = bool(self.counting([one]))
+            for key in signers:
+                self.retire_before(key, size)
+
+    def counting(self, notes: list[Checkpoint]) -> set[Key]:
+        """The keys that count for any of these notes, and signed it in the name of its log."""
+        found = set()
+        for one in notes:
+            one.check(self.keys)
+            signers = {(name, self.keys[name]) for name in one.signers if name[0] == one.origin}
+            found |= {key for key in signers if one.size <= self.last_size.get(key, one.size)}
+        return found
+
+    def learn(self, key: Key, size: int) -> bool:
+        """Trust what comes after a key that signed so much; whether it was unknown."""
+        before, waiting = len(self.keys), self.successors.get(key, deque())
+        while waiting and waiting[0][0] < size:
+            _, (name, public), text = waiting.popleft()
+            if name not in self.keys:
+                self.keys[name] = public
+                self.led_to.append(text)
+        return len(self.keys) > before
+
+    def retire_before(self, key: Key, size: int) -> None:
+        """Let what came before a key that signed count for nothing larger; and what came before that."""
+        found = [key]
+        while found:
+            waiting = self.predecessors.get(found.pop(), deque())
+            while waiting and waiting[0][0] < size:
+                _, old = waiting.popleft()
+                if old != key:
+                    self.last_size.setdefault(old, size)
+                found.append(old)
 
 
 # ---- Merkle tree: RFC 9162, section 2.1.1 -----------------------------------------------------------------------------
@@ -295,10 +383,49 @@ class Tree:
         return reduce_row(right)
 
 
+def leads_to(root: bytes, index: int, size: int, value: bytes, hashes: list[bytes]) -> bool:
+    """Whether a proof leads from the leaf hash at an index to the root over so many leaves (RFC 9162, section 2.1.3.2)."""
+    last = size - 1
+    for sibling in hashes:
+        if not last:
+            return False
+        if index & 1 or index == last:
+            value = sha256(b"\1" + sibling + value).digest()
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            value = sha256(b"\1" + value + sibling).digest()
+        index, last = index >> 1, last >> 1
+    return not last and value == root
+
+
+def grew(old_root: bytes, old_size: int, root: bytes, size: int, hashes: list[bytes]) -> bool:
+    """Whether a proof shows that the old tree is the beginning of the new one (RFC 9162, section 2.1.4.2), which is larger."""
+    if not old_size:
+        return not hashes and old_root == sha256(b"").digest()
+    index, last = old_size - 1, size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    if index and not hashes:
+        return False
+    old = value = hashes[0] if index else old_root
+    for sibling in hashes[1:] if index else hashes:
+        if not last:
+            return False
+        if index & 1 or index == last:
+            old, value = sha256(b"\1" + sibling + old).digest(), sha256(b"\1" + sibling + value).digest()
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            value = sha256(b"\1" + value + sibling).digest()
+        index, last = index >> 1, last >> 1
+    return not last and (old, value) == (old_root, root)
+
+
 # ---- Entries ----------------------------------------------------------------------------------------------------------
 
 HEADER = b"consentlib.dev/leaf/v1\n"
-NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added")
+NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added", b"log.recovered")
 LEAF_LIMIT, PARTS_LIMIT, TIME_LIMIT = 1024, 16, 253402300800000  # bytes, parts, the end of the year 9999
 NULL, WITHHELD = (b"", b"", b"null"), (b"", b"", b'"withheld"')
 
@@ -318,6 +445,7 @@ class Log:
         self.link = self.genesis()
         self.size = self.withheld = self.first_time = self.time = 0
         self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
+        self.keys_added: list[tuple[int, bytes]] = []
         self.tree = Tree()
 
     def genesis(self) -> bytes:
@@ -340,6 +468,8 @@ class Log:
         self.check_parts(kind, committed, parts)
         if kind == b"part.erased":
             self.record_erasure(parts)
+        elif kind == b"key.added":
+            self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
         tip = sha256(b"\0" + leaf).digest()
         self.link = b2a_base64(tip, newline=False)
         self.size += 1
@@ -466,10 +596,10 @@ def read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
     while True:
         chunk = file.read(CHUNK)
         *lines, rest = (rest + chunk).split(b"\n")
-        if not chunk and rest:
-            lines.append(rest)
         if max(map(len, [*lines, rest])) > LINE_LIMIT:
             raise Refused(f"after line {number}: expected lines of at most {LINE_LIMIT} bytes, found a longer one")
+        if not chunk and rest:
+            raise Refused(f"line {number + 1}: expected a line end, found the end of the file")
         number += len(lines)
         yield lines
         if not chunk:
@@ -484,8 +614,10 @@ class Export:
         self.files = {info.filename: info for info in self.zip.infolist()}
         if len(self.files) != len(self.zip.infolist()):
             raise Refused("expected each file once in the zip, found one twice")
-        if "log.ndjson" not in self.files:
-            raise Refused("expected `log.ndjson` in the zip, found none")
+        self.partial = "disclosure.ndjson" in self.files
+        if self.partial == ("log.ndjson" in self.files):
+            found = "that of a disclosure too, which is a part of a log" if self.partial else "none"
+            raise Refused(f"expected `log.ndjson` in the zip, found {found}")
 
     def open(self, name: str) -> BinaryIO:
         """A file of the zip, neither encrypted nor packed beyond reason."""
@@ -496,10 +628,19 @@ class Export:
             raise Refused("expected files packed by less than a thousand times, found more")
         return self.zip.open(info)  # type: ignore[return-value]
 
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of a file of the zip."""
+        if name not in self.files:
+            raise Refused(f"expected `{name}` in the zip, found none")
+        with self.open(name) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise Refused(f"`{name}`: expected at most {limit} bytes, found more")
+        return data
+
     def checkpoint(self, name: str, keys: Keys) -> Checkpoint:
         """A signed note of the zip."""
-        with self.open(name) as file:
-            note = file.read(NOTE_LIMIT + 1)
+        note = self.read(name, NOTE_LIMIT)
         try:
             return read_checkpoint(note, keys)
         except Refused as problem:
@@ -517,6 +658,210 @@ class Export:
         return found
 
 
+# ---- A disclosure: one person's entries --------------------------------------------------------------------------------
+
+PROOF_LIMIT = 2_000_000
+HASH_LINES = rb"((?:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n){0,63})\n"
+is_proof = re.compile(
+    rb"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/]+={0,2})\nindex (0|[1-9][0-9]{0,15})\n" + HASH_LINES
+).match
+is_growth = re.compile(rb"old (0|[1-9][0-9]{0,15})\n" + HASH_LINES).match
+is_member = re.compile(
+    r"checkpoint|disclosure\.ndjson|README\.txt|verify\.(py|html)"
+    r"|(proofs/N\.tlog-proof|policy/N\.json|consistency/N)".replace("N", "(0|[1-9][0-9]*)")
+).fullmatch
+is_leaf_start = re.compile(
+    rb"%b([a-z0-9./-]{1,128})\n(0|[1-9][0-9]{0,15})\n[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n(?=[0-9]+\n)" % re.escape(HEADER)
+).match
+
+
+class Shown(Log):
+    """What is known after some entries of a log, each of which was checked by itself and proven to be in the log."""
+
+    def __init__(self, export: Export, own: Checkpoint) -> None:
+        super().__init__(own.origin)
+        self.export, self.own = export, own
+        self.note = export.read("checkpoint", NOTE_LIMIT)
+        self.count = 0
+        self.proven: set[str] = set()
+        self.on_record = False
+
+    def show(self, line: bytes) -> None:
+        """Check the entry of the next line; then count it."""
+        found = re.match(rb'\{"i":(0|[1-9][0-9]{0,15}),', line)
+        index = int(found[1]) if found else -1
+        if index < self.size:  # where the entry before it ended
+            raise Refused(f"line {self.count + 1}: expected entries in the order of the log, found another line")
+        self.size = index
+        kind, parts = self.prove(line)
+        if kind == b"part.erased":
+            self.record_erasure(parts)
+        shown = [data for name, _, data, instead in parts if name == b"facts" and not instead]
+        if kind == b"export.made" and shown:
+            facts = canonical_json(shown[0])
+            if facts is None:
+                raise self.refuse("expected facts in their one spelling, found other bytes")
+            self.on_record |= isinstance(facts, dict) and facts.get("scope") == "person"
+        self.first_time = self.first_time if self.count else self.time
+        self.count += 1
+        self.size += 1
+
+    def show_policy(self, index: int) -> None:
+        """Check a policy of the zip: that it is in the log, as a policy that was published."""
+        self.size, self.time = index, 0
+        kind, parts = self.prove(None)
+        data = [data for name, _, data, instead in parts if name == b"policy" and not instead]
+        if (
+            kind != b"policy.published"
+            or any(one[3] for one in parts)
+            or data != [self.export.read(f"policy/{index}.json", PROOF_LIMIT)]
+        ):
+            raise self.refuse("expected the policy that its proof holds, found another")
+
+    def prove(self, line: bytes | None) -> tuple[bytes, list[Part]]:
+        """Kind and parts of the entry at `size`, proven to be in the log and to be what `line` says."""
+        name = f"proofs/{self.size}.tlog-proof"
+        data = self.export.read(name, PROOF_LIMIT)
+        found = is_proof(data)
+        if found is None or data[found.end() :] != self.note or found[2] != b"%d" % self.size:
+            raise self.refuse("expected a proof of this entry under `checkpoint`, found something else")
+        extra = unbase64(found[1].decode())
+        line = extra[:-1] if line is None else line
+        if extra != line + b"\n":
+            raise self.refuse("expected the line that its proof holds, found another")
+        leaf, parts = self.read_line(line)
+        found_start = is_leaf_start(leaf)
+        if found_start is None or found_start.groups() != (self.origin, b"%d" % self.size) or len(leaf) >= LEAF_LIMIT:
+            raise self.refuse("expected the leaf of this entry of this log, found another")
+        time, kind, *committed = leaf[found_start.end() : -1].split(b"\n")
+        if not is_kind(kind) or not 1 <= len(committed) <= PARTS_LIMIT or len(committed) != len(parts) or leaf[-1:] != b"\n":
+            raise self.refuse(f"expected a kind and 1 to {PARTS_LIMIT} parts, each of them on the line, found others")
+        self.check_time(time)
+        self.check_parts(kind, committed, parts)
+        hashes = [unbase64(text.decode()) for text in found[3].split()]
+        if not self.size < self.own.size or not leads_to(
+            self.own.root, self.size, self.own.size, sha256(b"\0" + leaf).digest(), hashes
+        ):
+            raise self.refuse("expected a proof that leads to the root of `checkpoint`, found another")
+        self.proven.add(name)
+        return kind, parts
+
+    def record_erasure(self, parts: list[Part]) -> None:
+        """What an erasure names must not be there, as far as it is shown; its own facts may be withheld."""
+        shown = [data for name, _, data, instead in parts if name == b"facts" and not instead]
+        facts = canonical_json(shown[0]) if shown else {"parts": []}
+        named = facts.get("parts") if isinstance(facts, dict) else None
+        if not isinstance(named, list):
+            raise self.refuse("expected an erasure to show which `parts` it erased, found another form")
+        for pair in named:
+            if not isinstance(pair, list) or [type(item) for item in pair] != [int, str] or not 0 <= pair[0] < self.size:
+                raise self.refuse("expected an erasure to name earlier parts, found something else")
+            if tuple(pair) in self.gone:
+                self.gone[pair[0], pair[1]] = True
+            elif f"proofs/{pair[0]}.tlog-proof" in self.proven:
+                raise self.refuse("expected an erasure to name parts that are gone, found one that is there or never was")
+
+    def refuse(self, problem: str) -> Refused:
+        return Refused(f"entry {self.size}: {problem}")
+
+
+def read_disclosure(export: Export, own: Checkpoint) -> Shown:
+    """All that a disclosure shows, all of it checked."""
+    shown = Shown(export, own)
+    if not all(is_member(name) for name in export.files):
+        raise Refused("expected only what a disclosure holds, found other files")
+    for name in export.files:
+        if name.startswith("policy/"):
+            shown.show_policy(int(name[7:-5]))
+    shown.size = shown.time = 0
+    with export.open("disclosure.ndjson") as file:
+        for lines in read_lines(file):
+            for line in lines:
+                shown.show(line)
+    if shown.proven != {name for name in export.files if name.startswith("proofs/")}:
+        raise Refused("expected a line or a policy for each proof, found a proof without")
+    if not shown.on_record:
+        raise Refused("expected an entry that says that this disclosure was made, found none")
+    return shown
+
+
+def reaches(export: Export, one: Checkpoint, own: Checkpoint, note: bytes) -> bool | None:
+    """Whether a checkpoint that the auditor kept is a beginning of the log; None where nothing in the zip leads there."""
+    if one.origin != own.origin or one.size == own.size:
+        return (one.origin, one.root) == (own.origin, own.root)
+    name = f"consistency/{one.size}"
+    if name not in export.files:
+        return None
+    data = export.read(name, NOTE_LIMIT)
+    found = is_growth(data)
+    if found is None or data[found.end() :] != note or found[1] != b"%d" % one.size or one.size > own.size:
+        raise Refused(f"`{name}`: expected what leads from that size to `checkpoint`, found something else")
+    return grew(one.root, one.size, own.root, own.size, [unbase64(text.decode()) for text in found[2].split()])
+
+
+def verify_disclosure(asked: argparse.Namespace, export: Export, keys: Keys, kept: list[Checkpoint]) -> dict[str, Any]:
+    """A part of a log: content, signature and history of what is shown. Raises `Refused` with the reason."""
+    own = export.checkpoint("checkpoint", keys)
+    if asked.origin not in (None, own.origin):
+        raise Refused("expected the origin asked for, found another")
+    shown = read_disclosure(export, own)
+    trust = Trust(keys)
+    for number, one in enumerate(kept, 1):
+        if not trust.counting([one]):
+            raise Unusable(f"--checkpoint {number}: expected a signature by a --key, found none that counts")
+    compared = [reaches(export, one, own, shown.note) for one in kept]
+    if False in compared:
+        raise Diverges(f"--checkpoint {compared.index(False) + 1} contradicts the log")
+    if keys and not trust.counting([own]):
+        raise Refused("expected a checkpoint signed by its origin under a --key, found only other keys")
+    if asked.newest_after is not None and (not shown.count or shown.time <= asked.newest_after):
+        raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
+    pinned = max([one.size for one, holds in zip(kept, compared) if holds], default=0)
+    level = "history" if pinned else "signature" if keys else "content"
+    checked = [f"content: {shown.count} entries: their parts, and that each is one of the {own.size} of the log"]
+    if level != "content":
+        checked.append("signature: `checkpoint` is signed by the log's origin under a key you gave")
+    if level == "history":
+        checked.append(f"history: {compared.count(True)} checkpoints that you kept are beginnings of the log")
+    return {
+        "verdict": "verified",
+        "exit": NO_HISTORY,
+        "level": level,
+        "partial": True,
+        "origin": own.origin,
+        "entries": own.size,
+        "shown": shown.count,
+        "root": base64(own.root).decode(),
+        "first_time": show_time(shown.first_time) if shown.count else None,
+        "last_time": show_time(shown.time) if shown.count else None,
+        "erased": len(shown.gone),
+        "withheld": shown.withheld,
+        "checked": checked,
+        "not_checked": not_shown(shown, level, compared.count(None), pinned),
+    }
+
+
+def not_shown(shown: Shown, level: str, beside: int, pinned: int) -> list[str]:
+    """What this run does not show of a disclosure, in words."""
+    found = ["completeness: this is a part of the log, and entries about the person may have been left out of it"]
+    silent = sum(not recorded for recorded in shown.gone.values())
+    if shown.withheld:
+        found.append(f"content: {shown.withheld} parts are withheld")
+    if silent:
+        found.append(f"content: {silent} parts are said to be erased, and the record of that is not shown here")
+    found.append("chain: what lies between the entries is not shown, so no link was compared")
+    if level == "content":
+        found.append("signature: you gave no --key, so anyone may have written it")
+    if beside:
+        found.append(f"history: {beside} checkpoints that you kept have a size that nothing here leads from")
+    if not pinned:
+        found.append("history: no --checkpoint was compared, so the log may have been rewritten or cut by whoever can sign it")
+    elif pinned < shown.own.size:
+        found.append(f"history: entries from {pinned} on are newer than every checkpoint you kept")
+    found.append("meaning: no rule was replayed, so what is recorded may have been unlawful")
+    return found
+
+
 # ---- The verdict ------------------------------------------------------------------------------------------------------
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -527,17 +872,14 @@ def show_time(millis: int) -> str:
 
 
 def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
-    """A checkpoint that the auditor kept: signed by the log itself, under a key that the auditor gave."""
+    """A checkpoint that the auditor kept."""
     try:
         with open(path, "rb") as file:
-            found = read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
+            return read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
     except OSError as error:
         raise Unusable(f"--checkpoint {number}: expected a readable file, found: {error.strerror}") from None
     except (Refused, ValueError) as problem:
         raise Unusable(f"--checkpoint {number}: {problem}") from None
-    if found.origin not in found.signers:
-        raise Unusable(f"--checkpoint {number}: expected a signature by its origin under a --key, found none")
-    return found
 
 
 def read_log(export: Export, origin: str | None, sizes: list[int]) -> tuple[Log, dict[int, bytes]]:
@@ -571,6 +913,8 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
     keys = dict(map(read_key, asked.key))
     kept = [read_kept(path, number, keys) for number, path in enumerate(asked.checkpoint, 1)]
     export = Export(asked.export)
+    if export.partial:
+        return verify_disclosure(asked, export, keys, kept)
     own = export.checkpoint("checkpoint", keys) if "checkpoint" in export.files else None
     earlier = export.earlier(keys)
     log, roots = read_log(export, asked.origin, [one.size for one in kept + earlier])
@@ -582,15 +926,24 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         problem = compare(one, origin, log.size, roots)
         if problem:
             raise Refused(f"`checkpoints/{one.size}` contradicts the log: {problem}")
+    trust = Trust(keys)
+    for index, facts in log.keys_added:
+        trust.add(index, facts, origin)
+    shipped = [*earlier, *([] if own is None else [own])]
+    trust.follow(shipped + [one for one in kept if compare(one, origin, log.size, roots) is None])
     for number, one in enumerate(kept, 1):
         problem = compare(one, origin, log.size, roots)
+        if not (trust.counting([one]) if problem else one.counts):
+            raise Unusable(
+                f"--checkpoint {number}: expected a signature by a --key, or one the log leads to, found none that counts"
+            )
         if problem:
             raise Diverges(f"--checkpoint {number} contradicts the log: {problem}")
     if asked.key and own is None:
         raise Refused("expected an export signed under a --key, found an unsigned one (its content is consistent)")
-    if asked.key and own is not None and origin not in own.signers:
+    if asked.key and own is not None and not own.counts:
         raise Refused(
-            "expected an export signed by its origin under a --key, found only other keys (its content is consistent)"
+            "expected an export signed under a --key or one the log leads to, found only other keys (its content is consistent)"
         )
     if asked.newest_after is not None and (not log.size or log.time <= asked.newest_after):
         raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
@@ -604,21 +957,23 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         "partial": log.withheld > 0,
         "origin": origin or None,
         "entries": log.size,
+        "shown": log.size,
         "root": base64(roots[log.size]).decode(),
         "first_time": show_time(log.first_time) if log.size else None,
         "last_time": show_time(log.time) if log.size else None,
         "erased": len(log.gone),
         "withheld": log.withheld,
-        "checked": checked(log.size, earlier, kept, level),
+        "checked": checked(log.size, earlier, kept, level, trust.led_to),
         "not_checked": not_checked(log, own, earlier, level, pinned),
     }
 
 
-def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str) -> list[str]:
+def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str, led_to: list[str]) -> list[str]:
     """What was compared, in words."""
     found = [f"content: all {size} entries, their order, links, times, parts and erasures"]
     if level != "content":
-        found.append("signature: `checkpoint` names this size and root, signed by the log's origin under a key you gave")
+        found.append("signature: `checkpoint` names this size and root, signed under a key you gave or that the log leads to")
+    found += [f"keys: signed with a key that counted, the log says that the next one is {key}" for key in led_to]
     if earlier:
         found.append(f"checkpoints/: {len(earlier)} earlier checkpoints of the export are beginnings of the log")
     if level == "history":
@@ -629,14 +984,14 @@ def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level:
 def not_checked(log: Log, own: Checkpoint | None, earlier: list[Checkpoint], level: str, pinned: int) -> list[str]:
     """What this run does not show, in words."""
     found = []
-    unsigned = sum(one.origin not in one.signers for one in earlier)
+    unsigned = sum(not one.counts for one in earlier)
     if log.withheld:
         found.append(f"content: {log.withheld} parts are withheld, so this is a part of the log and not the whole")
     if level == "content":
         reason = "the export is UNSIGNED" if own is None else "you gave no --key"
         found.append(f"signature: {reason}, so anyone may have written it")
     elif unsigned:
-        found.append(f"signature: {unsigned} earlier checkpoints of the export carry none under a key you gave")
+        found.append(f"signature: {unsigned} earlier checkpoints of the export carry none by a key that counts")
     if level != "history":
         found.append("history: you gave no --checkpoint, so the log may have been rewritten or cut by whoever can sign it")
     elif pinned < log.size:
@@ -665,10 +1020,12 @@ def show(found: dict[str, Any]) -> str:
     if "problem" in found:
         return f"{found['verdict'].upper()}: {found['problem']}"
     part = " IN PART" if found["partial"] else ""
-    lines = [f"VERIFIED{part} to level `{found['level']}`: log `{found['origin'] or ''}`, {found['entries']} entries"]
-    if found["entries"]:
+    shown = f"{found['shown']} of {found['entries']}" if found["shown"] < found["entries"] else found["entries"]
+    lines = [f"VERIFIED{part} to level `{found['level']}`: log `{found['origin'] or ''}`, {shown} entries"]
+    if found["shown"]:
         lines.append(f"recorded {found['first_time']} to {found['last_time']}")
-    lines += [f"{found['erased']} parts erased on record, {found['withheld']} withheld", f"root {found['root']}", "checked"]
+    on_record = " on record" if found["shown"] == found["entries"] else ""
+    lines += [f"{found['erased']} parts erased{on_record}, {found['withheld']} withheld", f"root {found['root']}", "checked"]
     lines += [f"  {line}" for line in found["checked"]]
     lines += ["not checked", *[f"  {line}" for line in found["not_checked"]]]
     return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""What a ledger is made of, found or begun: its store, its keys, its checkpoints. Three things, in three places."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from consentlib.checkpoints import CheckpointStore, checkpoint_store
+from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
+from consentlib.keys import Keys, key_path, load_keys
+from consentlib.log import check_origin
+from consentlib.store import Store, create_sealed_store, create_store, open_locked_store, open_store
+
+FORMAT: Final = "consentlib.dev/ledger/v1"
+
+
+class Opened(NamedTuple):
+    """The parts of one ledger, and the file its keys are in, if they are in one."""
+
+    store: Store
+    keys: Keys
+    checkpoints: CheckpointStore
+    key_file: Path | None
+
+
+def begin(
+    url: str,
+    *,
+    origin: str,
+    keys: Keys | str | os.PathLike[str] | None = None,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    sealed: bool = False,
+    vault: str | os.PathLike[str] | None = None,
+    fresh: Keys | None = None,
+) -> Opened:
+    """An empty ledger, with a new key file (of `fresh` keys, by default random ones) unless `keys` are handed in themselves.
+
+    Raises `LedgerExistsError` and touches nothing if there is a ledger or a checkpoint of one, `KeyFileError` if there are keys
+    or a vault without one.
+    """
+    check_origin(origin)
+    made, path = (keys, None) if isinstance(keys, Keys) else (fresh or Keys.generate(), key_path(url, keys))
+    try:
+        open_locked_store(url).close()
+    except LedgerMissingError:
+        if path is not None and path.exists():
+            raise KeyFileError(f"expected no file at `{path}`, found one; keys are never replaced") from None
+    else:
+        raise LedgerExistsError("expected no ledger at this URL, found one")
+    kept = checkpoint_store(url, origin, made, checkpoints)
+    kept.prepare()
+    if kept.read() is not None:  # a second log of this name and key would be a fork of the first
+        raise LedgerExistsError(f"expected no checkpoint of a log `{origin}` in its checkpoint store, found one")
+    if path is not None:
+        made.save(path)  # first: a ledger whose keys were never written would be lost
+    try:
+        meta = {"format": FORMAT, "origin": origin, **made.checks()}
+        store = create_sealed_store(url, meta, vault=vault) if sealed else create_store(url, meta)
+        return Opened(store, made, kept, path)
+    except BaseException:
+        if path is not None:
+            path.unlink()
+        raise
+
+
+def find(
+    url: str,
+    *,
+    keys: Keys | str | os.PathLike[str] | None = None,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    vault: str | os.PathLike[str] | None = None,
+) -> Opened:
+    """A ledger that is there; who uses it checks its format and keys. Raises `LedgerMissingError`, `KeyFileError`."""
+    store = open_store(url, vault=vault)
+    try:
+        loaded, path = (keys, None) if isinstance(keys, Keys) else (load_keys(url, keys), key_path(url, keys))
+        return Opened(store, loaded, checkpoint_store(url, store.meta.get("origin", ""), loaded, checkpoints), path)
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,180 @@
+"""Writing: transactions that append to the log, the journal before them, and the checkpoints and marks after them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from attrs import evolve
+
+from consentlib.addresses import stop_key
+from consentlib.asking import Asking, Clock
+from consentlib.checkpoints import covered_size
+from consentlib.errors import ConsentlibError, StoreUnavailableError, VerificationError
+from consentlib.events import Event, Stop
+from consentlib.keys import Keys
+from consentlib.notary import Notary
+from consentlib.outstanding import Outstanding
+from consentlib.policy import Policy
+from consentlib.privacy import Erasure, erase, erase_again, erasure_line
+from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
+from consentlib.store import Store
+from consentlib.store.protocol import Changes, NewEntry
+
+_log = logging.getLogger("consentlib")
+
+
+class Writing:
+    """Appends to one log. Threads may share it."""
+
+    def __init__(
+        self, store: Store, keys: Keys, origin: str, asking: Asking, notary: Notary, outstanding: Outstanding, clock: Clock
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._origin = origin
+        self._asking = asking
+        self._notary = notary
+        self._outstanding = outstanding
+        self._clock = clock
+
+    def record(self, events: Iterable[Event]) -> list[Recorded]:
+        """Record events in one transaction, all or none; the stops among them are kept in the journal first, and stay.
+
+        Where the log can't be written, stops alone are answered from the journal.
+        """
+        prepared = list(each(lambda event: prepare(event, self._keys), events))
+        stops = [one for one in prepared if isinstance(one.event, Stop)]
+        kept = bool(stops) and self._outstanding.keep(stops, self._clock())
+        recorded: list[Recorded] = []
+        try:
+            if prepared:
+                with self.appending() as recorder:
+                    recorder.expect(prepared)
+                    recorded += each(recorder.record, prepared)
+        except ConsentlibError as error:
+            if not kept:
+                raise
+            self._outstanding.failed(stops)
+            if not isinstance(error, StoreUnavailableError):
+                self.catch_up()
+                raise
+            if len(stops) < len(prepared):
+                raise
+            _log.error("a stop is in the journal alone, the log could not be written: %s", error)
+            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops]
+        return recorded
+
+    def erase(self, address: str, *, reason: str, by: str) -> Erasure:
+        """Erase the person behind an address. See `privacy.erase`."""
+        line = erasure_line(self._keys, stop_key(address), self._clock(), reason=reason, by=by)
+        try:
+            with self.appending() as recorder:
+                erased = erase(recorder, self._keys, stop_key(address), line, keep=self._outstanding.keep_lines)
+        except StoreUnavailableError as error:
+            if not self._outstanding.keep_lines([line]):
+                raise
+            _log.error("an erasure is in the journal alone, the log could not be written: %s", error)
+            return Erasure(None, 0, 0, pending=True)
+        try:
+            return evolve(erased, pending=not self._store.purge())
+        except StoreUnavailableError:
+            return evolve(erased, pending=True)
+
+    def catch_up(self) -> None:
+        """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
+        try:
+            if not self._outstanding.any():
+                return
+            with self._store.read() as view:
+                if not self._outstanding.due(view, self._clock()):
+                    return
+            erased = False
+            with self._transaction() as recorder:
+                for one in self._outstanding.due(recorder.view, recorder.now):
+                    if isinstance(one, Prepared):
+                        recorder.record(one)
+                    else:
+                        erase_again(recorder, self._keys, one)
+                        erased = True
+            if erased:
+                self._store.purge()
+        except ConsentlibError as error:
+            _log.error("what waits in the stop journal could not be recorded: %s", error)
+
+    @contextmanager
+    def appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
+        """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
+
+        What waits in the journal is recorded before, in a transaction apart: a permit names the log size that it read, and
+        nothing may stand between that and its send.
+        """
+        self.catch_up()
+        with self._transaction(policy) as recorder:
+            yield recorder
+
+    @contextmanager
+    def _transaction(self, policy: Policy | None = None) -> Iterator[Recorder]:
+        """Where the answer to the commit was lost, the entries are looked for: if they are there, all is well."""
+        recorder = None
+        try:
+            with self._store.write() as tx:
+                chosen = policy or self._asking.scope(tx.head(), tx).policy
+                recorder = Recorder(tx, keys=self._keys, origin=self._origin, policy=chosen, now=self._clock())
+                yield recorder
+                if recorder.changes.entries or recorder.changes.events:
+                    recorder.finish()
+            head, now = recorder.changes.head, recorder.now
+            self.sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
+        except StoreUnavailableError:
+            if recorder is None or not self._holds(recorder.changes.entries):
+                raise
+
+    def _holds(self, entries: Sequence[NewEntry]) -> bool:
+        """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""
+        try:
+            with self._store.read() as view:
+                found = view.entry(entries[-1].index) if entries else None
+        except StoreUnavailableError:
+            return False
+        return found is not None and found.leaf == entries[-1].leaf
+
+    def checkpoint(self) -> bytes:
+        """Sign the log as it stands, and note how far the journal is in it."""
+        with self.doubting():
+            note = self._notary.sign()
+        with self._store.read() as view:
+            if view.head().size == covered_size(note):
+                try:
+                    self._outstanding.settle(view)
+                except StoreUnavailableError as error:
+                    _log.error("the stop journal can't be settled: %s", error)
+        return note
+
+    def sign_if(self, due: Callable[[], bool]) -> None:
+        """Sign if it is due. What goes wrong is logged: the entries are recorded, and the next checkpoint will tell."""
+        try:
+            if due():
+                self.checkpoint()
+        except ConsentlibError as error:
+            _log.error("no checkpoint could be signed: %s", error)
+
+    @contextmanager
+    def doubting(self) -> Iterator[None]:
+        """Mark the ledger where what the block does finds that the log does not hold."""
+        try:
+            yield
+        except VerificationError as error:
+            try:
+                self.mark(f"{error.level}: {error}")
+            except StoreUnavailableError:
+                error.add_note("the ledger could not be marked as unverified: its store can't be written")
+            raise
+
+    def mark(self, problem: str | None) -> None:
+        """Keep, or lift, the mark that the log is not to be trusted."""
+        with self._store.write() as tx:
+            head = tx.head()
+            if head.unverified != problem:
+                tx.apply(Changes(head._replace(unverified=problem)))

@@ -267,6 +267,9 @@ class Recorder:
     def _before(self, prepared: Prepared) -> Recorded | Prepared:
         """What was recorded under this id before; a stop whose id is taken by something else gets a fresh one."""
         event = prepared.event
+        row = self._tx.event(prepared.line) if prepared.line is not None else None
+        if row is not None and row.digest:
+            return self._found(row, prepared)  # somebody else has recorded the line in the journal meanwhile
         if event.event_id is None and prepared.stamp is None:
             return prepared
         seen = self._seen.get(prepared.id)

@@ -31,7 +31,7 @@ from consentlib.events import (
     RestrictionSet,
     Stop,
 )
-from consentlib.journal import FileJournal, Line, MemoryJournal, StopJournal
+from consentlib.journal import FileJournal, Line, MemoryJournal, Position, StopJournal
 from consentlib.keys import Keys
 from consentlib.opening import FORMAT
 from consentlib.store import create_store
@@ -487,6 +487,49 @@ def test_each_step_fails(persisted: bool) -> None:
         kinds = [entry.kind for entry in one.ledger.history(ANN)]
         assert kinds == ["consent.given", "consent.withdrawn", "objection.raised"]
         one.ledger.verify(read_models=True)
+
+
+def test_recorded_by_somebody_else(signed_up: Shop) -> None:
+    """A process whose clock is ahead records what another is about to record: the stop is one entry all the same."""
+    shop = signed_up
+    size = shop.newsletter(ANN).size
+    other = Ledger.open(shop.url, clock=lambda: shop.clock() + 3_600_000)
+    real = shop.ledger._writing._outstanding.keep
+
+    def slow(*args: Any) -> bool:
+        kept = real(*args)
+        other.record(OrderPlaced(BO, order="o1"))
+        return kept
+
+    shop.ledger._writing._outstanding.keep = slow  # type: ignore[method-assign]
+    assert shop.ledger.withdraw(ANN, limited=True).index == size
+    assert shop.newsletter(BO).reason == "invalid_time"
+    shop.clock.tick(3_600)
+    assert shop.newsletter(BO).size == size + 2
+    assert [one.kind for one in shop.ledger.history(ANN)].count("consent.withdrawn") == 1
+    shop.ledger.verify(read_models=True)
+    other.close()
+
+
+def test_threads_settle(signed_up: Shop) -> None:
+    """Checkpoints of several threads at once settle the journal without getting in each other's way."""
+    wrong: list[StoreUnavailableError] = []
+    journal = signed_up.ledger.journal
+
+    def settle() -> None:
+        try:
+            for number in range(50):
+                journal.settle(Position(0, number))
+        except StoreUnavailableError as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=settle) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert journal.settled() is not None
 
 
 def test_both_fail(signed_up: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_without_a_file(tmp_path: Path) -> None:
 def test_key_file_that_can_not_be_written(shop: Shop, old: str) -> None:
     """Where the file can't be written anew nothing is announced, and the old one is whole."""
     before = key_file(shop).read_bytes()
-    key_file(shop).with_name(f"shop.db.keys.{os.getpid()}.new").mkdir()
+    key_file(shop).with_name(f"shop.db.keys.{os.getpid()}-{threading.get_ident()}.new").mkdir()
     with pytest.raises(KeyFileError, match="expected to write the key file"):
         shop.ledger.rotate_key()
     assert "key.added" not in kinds(shop)

@@ -56,6 +56,10 @@ class SealedStore:
         """See `Store`: opened anew where it is unpickled, and so is its vault."""
         return type(self), (self.inner, self.vault)
 
+    def clock(self) -> int:
+        """See `Store.clock`."""
+        return self.inner.clock()
+
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`."""
         return self.inner.lookup(key)

@@ -307,7 +307,7 @@ class Trust:
             signers = self.counting(notes)
             for one in notes:
                 one.counts = bool(self.counting([one]))
-            for key in signers:
+            for key in sorted(signers):  # keys in a ring retire each other: for all verifiers in one order
                 self.retire_before(key, size)
 
     def counting(self, notes: list[Checkpoint]) -> set[Key]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -323,11 +323,15 @@ class Ledger:
         read_models: bool = False,
         meaning: bool = False,
         progress: Callable[[int], None] | None = None,
+        processes: int = 1,
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
         `checkpoints` are signed notes that somebody else kept: with one, the level is *history*. With `meaning` the rules are
         replayed over each recorded send: `Report.meaning` names those without a ground; where none is, the level is *meaning*.
+
+        `processes` share the work over a large log, unless `meaning` is asked. They are started afresh each time: for programs
+        whose main module is safe to import. If something is recorded just while they start, the first one does all of the work.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
@@ -341,7 +345,16 @@ class Ledger:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
                 shipped = [] if own is None else [self._notary.open(own)]
-                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, meaning=meaning, progress=progress)
+                report = verify_view(
+                    view,
+                    self.origin,
+                    shipped=shipped,
+                    checkpoints=held,
+                    meaning=meaning,
+                    progress=progress,
+                    store=self._store,
+                    processes=processes,
+                )
                 self._notary.examine(view, last)
                 if read_models:
                     verify_read_models(view, self._keys)
@@ -364,9 +377,13 @@ class Ledger:
 
         `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
         """
+        return next(self.receipts([recorded]))
+
+    def receipts(self, recorded: Iterable[Recorded | int]) -> Iterator[bytes]:
+        """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one."""
+        indices = (one.index if isinstance(one, Recorded) else one for one in recorded)
         with self._writing.doubting():
-            index = recorded.index if isinstance(recorded, Recorded) else recorded
-            return self._notary.receipt(-1 if index is None else index)
+            yield from self._notary.receipts(-1 if index is None else index for index in indices)
 
     @property
     def verifier(self) -> str:

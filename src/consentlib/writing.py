@@ -13,12 +13,14 @@ from consentlib.asking import Asking, Clock
 from consentlib.checkpoints import covered_size
 from consentlib.errors import ConsentlibError, StoreUnavailableError, VerificationError
 from consentlib.events import Event, Stop
+from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
-from consentlib.privacy import Erasure, erase, erase_again, erasure_line
+from consentlib.privacy import Erasure, erase, erasure_line
 from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
+from consentlib.replay import replay, runs
 from consentlib.store import Store
 from consentlib.store.protocol import Changes, NewEntry
 
@@ -42,38 +44,56 @@ class Writing:
     def record(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction, all or none; the stops among them are kept in the journal first, and stay.
 
-        Where the log can't be written, stops alone are answered from the journal.
+        Where the log can't be written, stops alone are answered from the journal. Where the list can't be recorded, its stops
+        are recorded without the others.
         """
-        prepared = list(each(lambda event: prepare(event, self._keys), events))
-        stops = [one for one in prepared if isinstance(one.event, Stop)]
-        kept = bool(stops) and self._outstanding.keep(stops, self._clock())
-        recorded: list[Recorded] = []
+        events = list(events)
+        stops = {at: prepare(one, self._keys) for at, one in enumerate(events) if isinstance(one, Stop)}
+        kept = bool(stops) and self._outstanding.keep(list(stops.values()), self._clock())
         try:
-            if prepared:
-                with self.appending() as recorder:
-                    recorder.expect(prepared)
-                    recorded += each(recorder.record, prepared)
-        except ConsentlibError as error:
-            if not kept:
-                raise
-            self._outstanding.failed(stops)
-            if not isinstance(error, StoreUnavailableError):
-                self.catch_up()
-                raise
-            if len(stops) < len(prepared):
+            return self._append(list(each(lambda at: stops.get(at) or prepare(events[at], self._keys), range(len(events)))))
+        except StoreUnavailableError as error:
+            if kept:
+                self._outstanding.failed(stops.values())
+            if not kept or len(stops) < len(events):
                 raise
             _log.error("a stop is in the journal alone, the log could not be written: %s", error)
-            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops]
+            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops.values()]
+        except ConsentlibError:
+            self._append_alone(list(stops.values()), kept=kept)
+            raise
+
+    def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
+        recorded: list[Recorded] = []
+        if prepared:
+            with self.appending() as recorder:
+                recorder.expect(prepared)
+                recorded += each(recorder.record, prepared)
         return recorded
+
+    def _append_alone(self, stops: Sequence[Prepared], *, kept: bool) -> None:
+        """Record the stops of a list that was refused. The caller learns of the refusal; what else goes wrong is logged."""
+        try:
+            self._append(stops)
+        except ConsentlibError as error:
+            if kept:
+                self._outstanding.failed(stops)
+            _log.error("the stops of a refused list could not be recorded: %s", error)
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase the person behind an address. See `privacy.erase`."""
         line = erasure_line(self._keys, stop_key(address), self._clock(), reason=reason, by=by)
+        kept = False
+
+        def keep(lines: Sequence[Line]) -> None:
+            nonlocal kept
+            kept = self._outstanding.keep_lines(lines)
+
         try:
             with self.appending() as recorder:
-                erased = erase(recorder, self._keys, stop_key(address), line, keep=self._outstanding.keep_lines)
+                erased = erase(recorder, self._keys, stop_key(address), line, keep=keep)
         except StoreUnavailableError as error:
-            if not self._outstanding.keep_lines([line]):
+            if not kept and not self._outstanding.keep_lines([line]):
                 raise
             _log.error("an erasure is in the journal alone, the log could not be written: %s", error)
             return Erasure(None, 0, 0, pending=True)
@@ -88,17 +108,11 @@ class Writing:
             if not self._outstanding.any():
                 return
             with self._store.read() as view:
-                if not self._outstanding.due(view, self._clock()):
-                    return
-            erased = False
-            with self._transaction() as recorder:
-                for one in self._outstanding.due(recorder.view, recorder.now):
-                    if isinstance(one, Prepared):
-                        recorder.record(one)
-                    else:
-                        erase_again(recorder, self._keys, one)
-                        erased = True
-            if erased:
+                due = self._outstanding.due(view, self._clock())
+            for run in runs(due):
+                with self._transaction() as recorder:
+                    replay(recorder, self._keys, run)
+            if any(isinstance(one, Line) for one in due):
                 self._store.purge()
         except ConsentlibError as error:
             _log.error("what waits in the stop journal could not be recorded: %s", error)

@@ -231,7 +231,7 @@ def verify(
     all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
-    notes = [output.read_bytes(file) for file in files]
+    notes = output.read_checkpoints(files)
     of_ledger = _STORE.match(source) and not _exists(source)
     if notes and not verifiers and not of_ledger:
         fail("expected the verifier key of the checkpoints as `--key`, found none")
@@ -258,6 +258,7 @@ def verify(
                         processes=processes,
                     )
     except (VerificationError, FormatError) as error:
+        output.refuse_unusable(error, notes)
         _invalid(error, json_)
     if json_:
         say_json({"verified": True, "signed": report.level != "content", **report_json(report)})

@@ -161,8 +161,7 @@ class Ledger:
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which.
 
-        Stops are never refused: those in a list that can't be recorded are recorded all the same, unless one of the list is no
-        event at all.
+        Stops are never refused: those in a list that can't be recorded are recorded all the same.
         """
         return self._writing.record(events)
 
@@ -438,11 +437,21 @@ class Ledger:
             _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
     def _begin_journal(self) -> None:
-        """Begin a stop journal where there is none. A log that agrees with its checkpoint holds what the lost one held."""
+        """Begin a stop journal where there is none, unless the log is marked.
+
+        A log that agrees with its checkpoint holds what the lost one held. For one that does not, an empty journal would
+        pass for one that knows what it forgot.
+        """
         kept = self._notary.checkpoints
-        if not kept.journal.exists():
-            _log.error("the stop journal was not found; a new one begins")
-            try:
-                kept.prepare()
-            except StoreUnavailableError as error:
-                _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
+        try:
+            if kept.journal.exists():
+                return
+            with self._store.read() as view:
+                marked = view.head().unverified is not None
+            if marked:
+                _log.error("the stop journal was not found; none begins for a log that is not as it was signed")
+            else:
+                _log.error("the stop journal was not found; a new one begins")
+                kept.prepare(since=self._clock())
+        except StoreUnavailableError as error:
+            _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)

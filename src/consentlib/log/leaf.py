@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -22,6 +22,9 @@ LEAF_LIMIT: Final = 1024
 PARTS_LIMIT: Final = 16
 INDEX_LIMIT: Final = 2**53  # an erasure names indices in canonical JSON
 TIME_LIMIT: Final = 253402300800000  # 10000-01-01T00:00:00Z
+
+base64 = partial(b2a_base64, newline=False)
+"""The canonical base64 of bytes, as leaves and exports write it."""
 
 _DECIMAL: Final = rb"(0|[1-9][0-9]{0,15})"
 _HASH: Final = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
@@ -67,11 +70,6 @@ def leaf_hash(leaf: bytes) -> bytes:
 def commitment(index: int, name: str, salt: bytes, data: bytes) -> bytes:
     """The hash that binds a part's bytes to its entry and its name, under a salt of 32 random bytes."""
     return sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (index, name.encode(), salt, data)).digest()
-
-
-def base64(data: bytes) -> bytes:
-    """The canonical base64 of `data`, as leaves and exports write it."""
-    return b2a_base64(data, newline=False)
 
 
 def encode_leaf(origin: str, index: int, prev: bytes, t: int, kind: str, parts: Mapping[str, bytes]) -> bytes:

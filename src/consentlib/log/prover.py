@@ -44,7 +44,7 @@ class Prover:
             found[level, at] = subtree_root(level, at, size, lambda *place: nodes([place])[place])
         return found
 
-    def _check(self, index: int, leaf_hash: bytes, path: Sequence[Place], proof: Sequence[bytes]) -> None:
+    def _check(self, index: int, leaf_hash: bytes, path: Sequence[Place], proof: list[bytes]) -> None:
         """Hash from the leaf up to something that is known to lead to the root; then all on the way does so too."""
         passed: dict[Place, bytes] = {}
         value, goal = leaf_hash, self._root
@@ -59,7 +59,7 @@ class Prover:
         if value == goal:
             self._proved.update(passed)
             # Further up all has been proved before, for another entry: there the proof must be what was proved.
-            if all(self._proved[place] == other for place, other in zip(path, proof, strict=True)):
+            if [self._proved[place] for place in path] == proof:
                 return
         verify_inclusion(index, self._size, leaf_hash, proof, self._root)  # says what is wrong
         raise VerificationError(f"expected one hash of entry `{index}`, found two", level="proof", index=index)

@@ -229,7 +229,7 @@ class View:
         """Rows of entries page by page. No cursor stays open, which would hold the connection to an old state."""
         sql = f"SELECT {columns} FROM consentlib_entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT {_PAGE}"
         end = 2**62 if stop is None else stop
-        while rows := self._rows(sql, (start, end)):
+        while start < end and (rows := self._rows(sql, (start, end))):
             yield rows
             start = rows[-1][0] + 1
 

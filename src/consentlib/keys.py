@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -123,7 +123,7 @@ class Keys:
             keys = {row["purpose"]: bytes.fromhex(row["key"]) for row in found["keys"]}
             checks = {row["purpose"]: row["check"] for row in found["keys"]}
             retired = tuple(bytes.fromhex(one) for one in found.get("retired", ()))
-            first = found["first"] if retired else None
+            first: Any = found["first"] if retired else None
             loaded = cls(
                 **{one: keys[one] for one in PURPOSES}, next_signing=keys.get(_NEXT), retired=retired, first_check=first
             )

@@ -14,11 +14,12 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from consentlib.errors import KeyFileError
+from consentlib import codec
+from consentlib.errors import FormatError, KeyFileError
 from consentlib.files import write_durably
 
 PURPOSES: Final = ("address", "event", "suppression", "signing")
@@ -111,10 +112,10 @@ class Keys:
     def load(cls, path: Path) -> Keys:
         """Read a file that `save` wrote. Raises `KeyFileError`; its message never holds a key."""
         try:
-            found = json.loads(path.read_text())
+            found = codec.read(path.read_bytes())
         except OSError as error:
             raise KeyFileError(f"expected a key file at `{path}`, found: {error.strerror}") from None
-        except ValueError:
+        except FormatError:
             raise KeyFileError(f"expected a key file at `{path}`, found another file") from None
         try:
             if found["format"] != _FORMAT:
@@ -122,12 +123,14 @@ class Keys:
             keys = {row["purpose"]: bytes.fromhex(row["key"]) for row in found["keys"]}
             checks = {row["purpose"]: row["check"] for row in found["keys"]}
             retired = tuple(bytes.fromhex(one) for one in found.get("retired", ()))
-            first = found["first"] if retired else None
+            first: Any = found["first"] if retired else None
             loaded = cls(
                 **{one: keys[one] for one in PURPOSES}, next_signing=keys.get(_NEXT), retired=retired, first_check=first
             )
             intact = all(len(key) == 32 and hmac.compare_digest(_check(one, key), checks[one]) for one, key in keys.items())
-            intact = intact and all(len(one) == 32 for one in retired) and (first is None or first.isascii())
+            intact = intact and all(len(one) == 32 for one in retired) and (not retired or first.isascii())
+            if intact and codec.read(loaded._text()) != found:
+                raise KeyError
         except (AttributeError, KeyError, TypeError, ValueError):
             raise KeyFileError(f"expected a key file of version 1 at `{path}`, found another form") from None
         if not intact:

@@ -182,6 +182,11 @@ def test_history(page: Browser, tmp_path: Path) -> None:
         notes[-1].write_bytes(checkpoint(entries[:size], signer(2), signer(3, "witness.example")))
     found = verify(page, export, keys=[str(signer().verifier), str(signer(2).verifier)], notes=notes)
     assert (found.title, found.reached, found.colour) == ("Verified, history included", "history", "good")
+    assert "are newer than" not in page.text("#gaps")
+    assert verify(page, export, keys=[str(signer(2).verifier), str(signer().verifier)], notes=notes[:3]).reached == "history"
+    assert "the entries from 7 on are newer than every checkpoint of yours" in page.text("#gaps")
+    assert verify(page, export, keys=[str(signer(2).verifier), str(signer().verifier)], notes=notes[:1]).reached == "signature"
+    verify(page, export, keys=[str(signer().verifier), str(signer(2).verifier)], notes=notes)
     page.run("$('keys').value = ''; start()")
     page.wait("!document.getElementById('verdict').hidden")
     assert page.run("return document.getElementById('verdict').dataset.reached") == "content"

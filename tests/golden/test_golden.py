@@ -85,7 +85,7 @@ def test_script(script: str, tmp_path: Path) -> None:
 
 
 def test_independently() -> None:
-    """Sixty lines of the standard library find the root that was signed, of the whole and of what an auditor kept."""
+    """Sixty lines of the standard library find the root that was signed."""
     with zipfile.ZipFile(V1 / "export.zip") as archive:
         lines = archive.read("log.ndjson").splitlines()
         origin, size, root, *_ = archive.read("checkpoint").decode().split("\n")

@@ -43,6 +43,11 @@ def file_of(shop: Shop) -> FileJournal:
     return journal
 
 
+def withdraw_many(shop: Shop) -> None:
+    """Let the journal grow."""
+    shop.ledger.record_many([ConsentWithdrawn(f"{number}@example.dk") for number in range(9)])
+
+
 def recovered(shop: Shop, **more: Any) -> tuple[Recovery, Ledger]:
     url = f"sqlite:///{shop.path.parent}/new.db"
     done = recover(shop.url, url, by="ops", reason="disk failure", clock=shop.clock, **more)
@@ -167,8 +172,7 @@ def test_line_nobody_knows(signed_up: Shop, said: dict[str, Any]) -> None:
 
 def test_lost_beside_its_mark(signed_up: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that began anew is read from its beginning, whatever was settled in the one before."""
-    for number in range(9):
-        signed_up.ledger.withdraw(f"{number}@example.dk")
+    withdraw_many(signed_up)
     signed_up.ledger.checkpoint()
     file_of(signed_up).path.unlink()
     reopen(signed_up)
@@ -182,8 +186,7 @@ def test_older_copy_of_the_journal(signed_up: Shop, monkeypatch: pytest.MonkeyPa
     """So is one that was put back to an earlier state under a running shop."""
     journal = file_of(signed_up)
     before = journal.path.read_bytes()
-    for number in range(9):
-        signed_up.ledger.withdraw(f"{number}@example.dk")
+    withdraw_many(signed_up)
     assert signed_up.newsletter(BO)
     journal.path.write_bytes(before)
     unwritable(signed_up, monkeypatch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from consentlib.log.checkpoint import Checkpoint
+from consentlib.log.leaf import base64
 from consentlib.log.note import Verifier
 
 _EXPORT: Final = """\
@@ -142,7 +143,7 @@ def export_readme(verifier: Verifier, size: int, tip: bytes, root: bytes, *, sig
         origin=verifier.name,
         size=size,
         tip=tip.hex(),
-        root=root.hex(),
+        root=base64(root).decode(),
         signed=_SIGNED.format(verifier=verifier) if signed else _UNSIGNED,
         levels=_LEVELS.format(content="everything follows on what came before, and nothing was quietly edited or taken away"),
         format=_FORMAT,

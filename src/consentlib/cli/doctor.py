@@ -93,7 +93,7 @@ def _store(store: Store) -> Iterator[Finding]:
         yield Finding(meaning, "problem" if wrong else "ok", detail)
     if "journal_mode" in health:
         good_mode = health["journal_mode"] == "wal"
-        yield Finding("journal", "ok" if good_mode else "problem", f"mode `{health['journal_mode']}`, expected `wal`")
+        yield Finding("write-ahead log", "ok" if good_mode else "problem", f"mode `{health['journal_mode']}`, expected `wal`")
     if "mode" in health:
         loose = health["mode"] & 0o077
         detail = f"mode {health['mode']:04o}" + (": other users of this machine can reach it" if loose else "")

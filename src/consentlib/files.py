@@ -50,3 +50,39 @@ def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too, and would hold on
     finally:
         os.close(descriptor)
+
+
+def stand_in_line(path: Path, seconds: float) -> int | None:
+    """Wait for one's turn at a file among processes, first come, first served; gives what `leave_line` takes.
+
+    None after so many seconds, or where the file is not there or can't be locked: then who comes takes a chance.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    held = threading.Event()
+
+    def wait() -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        held.set()
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        threading.Thread(target=wait, daemon=True).start()  # the system's wait knows no end of its own
+        if not held.wait(seconds):
+            os.close(descriptor)  # which lets go of the lock, should it still come
+            return None
+    return descriptor
+
+
+def leave_line(descriptor: int | None) -> None:
+    """Let the next one in."""
+    if descriptor is not None:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # as in `locked`
+        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from weakref import WeakSet
 
 from consentlib.errors import StoreUnavailableError
+from consentlib.files import leave_line, stand_in_line
 
 WAIT: Final = 30.0
 """Seconds a writer waits for its turn."""
@@ -72,6 +73,7 @@ class SqliteFile:
         self._local = threading.local()
         self._writing = threading.Lock()
         self._writer: int | None = None
+        self._turn: int | None = None
         self._registering = threading.Lock()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._idle: list[tuple[threading.Thread, list[sqlite3.Connection]]] = []
@@ -112,6 +114,24 @@ class SqliteFile:
             except sqlite3.Error as error:
                 self._fail(error)
         return conn
+
+    def _seat(self) -> None:
+        """Wait for the writer's turn: among the threads of this process, then among processes.
+
+        SQLite's own wait naps ever longer, so that who waits long loses to who comes fresh: of eight writers one waited for
+        more than ten seconds. So they queue at its log before they ask it, which never locks that file itself.
+        """
+        if self._writer == threading.get_ident():
+            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
+        if not self._writing.acquire(timeout=WAIT):
+            raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
+        self._turn = stand_in_line(self._path.with_name(f"{self._path.name}-wal"), WAIT)
+        self._writer = threading.get_ident()
+
+    def _unseat(self) -> None:
+        turn, self._turn, self._writer = self._turn, None, None
+        leave_line(turn)
+        self._writing.release()
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         """Keep a connection that has no transaction for the next use by this thread."""
@@ -159,6 +179,8 @@ class SqliteFile:
 
             _inherited.add(self._path)
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))  # never closed here: that could delete the parent's WAL
+        if self._turn is not None:
+            os.close(self._turn)  # or the parent's turn would last as long as this child
         self._begin_process()
 
     def _truncate_wal(self) -> bool:

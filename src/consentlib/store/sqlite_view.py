@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -13,7 +12,6 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
-from consentlib.store.sqlite_file import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.sqlite import SqliteStore
@@ -239,21 +237,21 @@ class Transaction(View):
 
     def __enter__(self) -> Self:
         store = self._store
-        if store._writer == threading.get_ident():
-            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
-        if not store._writing.acquire(timeout=WAIT):
-            raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
+        store._seat()
         try:
             conn = store._take()
             try:
                 conn.execute("BEGIN IMMEDIATE")
+                newer = schema.unknown_migrations(conn)
             except sqlite3.Error as error:
                 self._undo(conn)
                 store._fail(error)
+            if newer:  # it came while this process had the ledger open; what is written now it could not read
+                self._undo(conn)
+                raise StoreUnavailableError(f"expected tables of this or an older version, found newer ones (`{newer[-1]}`)")
         except BaseException:
-            store._writing.release()
+            store._unseat()
             raise
-        store._writer = threading.get_ident()
         self._conn = conn
         self._head: Head | None = None
         self._failed = False
@@ -275,8 +273,7 @@ class Transaction(View):
         finally:
             store._views.discard(self)
             self._undo(conn)
-            store._writer = None
-            store._writing.release()
+            store._unseat()
 
     def head(self) -> Head:
         """See `View.head`. Read once, as nobody else can change it meanwhile."""

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "consentlib"
 
 WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
-CORE |= {"files", "journal", "outstanding"}
+CORE |= {"files", "journal", "outstanding", "settling"}
 SERVICES = {"privacy", "audit", "history", "notary", "rotation", "opening", "transfer", "copying"}
 HALL = {"ledger", "permits", "asking", "writing", "recovery"}
 DOORS = {"cli", "__main__"}

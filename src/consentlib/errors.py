@@ -15,6 +15,8 @@
     │   ├── LedgerExistsError               `create` found a ledger
     │   ├── LedgerVersionError              a ledger of a newer format
     │   ├── StoreUnavailableError           the store can't be reached, read or written
+    │   │   ├── CommitUndoneError           the answer to a commit was lost, and it did not take place
+    │   │   └── CommitUnknownError          the answer to a commit was lost: it may stand
     │   ├── KeyFileError                    missing, unreadable or wrong keys
     │   ├── CheckpointConflictError         another process signed a checkpoint first
     │   ├── ClockError                      the clock is behind the log
@@ -110,6 +112,15 @@ class LedgerVersionError(LedgerError):
 
 class StoreUnavailableError(LedgerError):
     """The store can't be reached, read or written. The transaction left nothing behind."""
+
+
+class CommitUndoneError(StoreUnavailableError):
+    """The answer to a commit was lost, and it was found that it did not take place. Nothing was stored."""
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The answer to a commit was lost. What was to be recorded may stand, or may not: recording an event again under the
+    `event_id` it had never doubles it."""
 
 
 class KeyFileError(LedgerError):

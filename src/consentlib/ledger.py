@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -51,11 +50,6 @@ _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
 
 
-def system_clock() -> int:
-    """Now, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 class Ledger:
     """A log of consent events with its policy. Made by `create` or `open`; a context manager that closes it.
 
@@ -69,7 +63,7 @@ class Ledger:
         keys: Keys,
         checkpoints: CheckpointStore,
         *,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
         key_file: Path | None = None,
     ) -> None:
@@ -78,13 +72,13 @@ class Ledger:
         keys.verify(store.meta)
         self._store = store
         self._keys = keys
-        self._clock = clock
+        self._clock = store.clock if clock is None else clock
         self._closed = False
         self.origin = store.meta["origin"]
         outstanding = Outstanding(checkpoints.journal, keys)
-        self._asking = Asking(store, keys, clock, mode, outstanding)
+        self._asking = Asking(store, keys, self._clock, mode, outstanding)
         self._notary = Notary(store, self.origin, keys, checkpoints, key_file=key_file)
-        self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, clock)
+        self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, self._clock)
 
     @classmethod
     def create(
@@ -97,7 +91,7 @@ class Ledger:
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
         sealed: bool = False,
         vault: str | os.PathLike[str] | None = None,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
@@ -128,7 +122,7 @@ class Ledger:
         keys: Keys | str | os.PathLike[str] | None = None,
         checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
         vault: str | os.PathLike[str] | None = None,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         mode: Mode = "enforce",
     ) -> Self:
         """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`.
@@ -159,7 +153,8 @@ class Ledger:
 
         Raises `InputError` for what is not a recordable event, `EventConflictError` and `ErasedError` for a taken id,
         `ClockError` while the clock is behind the log, `StoreUnavailableError`; nothing was stored then. A stop raises only
-        the last, and only where the stop journal can't be written either.
+        the last, and only where the stop journal can't be written either. `CommitUnknownError`, a kind of it, says that the
+        answer to the commit was lost and what became of it can't be found out: record it again under the same `event_id`.
         """
         return self.record_many([event])[0]
 

@@ -41,6 +41,8 @@ def begin(
     """
     check_origin(origin)
     made, path = (keys, None) if isinstance(keys, Keys) else (fresh or Keys.generate(), key_path(url, keys))
+    if path is None and not isinstance(keys, Keys) and not url.startswith("memory:"):
+        raise KeyFileError("expected a place for the keys of this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
     try:
         open_locked_store(url).close()
     except LedgerMissingError:

@@ -87,6 +87,9 @@ def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Call
     all addresses of the person.
     """
     person = _Person(recorder, line.keys)
+    row = recorder.view.event(line.id)
+    if row is not None and (entry := recorder.view.entry(row.index)) is not None and (done := known(entry)) is not None:
+        return Erasure(row.index, len(done.facts["parts"]), len(person.kept))  # a first try was made up for from the journal
     if not person.parts:
         return Erasure(None, 0, len(person.kept))
     line = evolve(line, keys=tuple(dict.fromkeys([*line.keys, *(life.key for life in person.lives)])))

@@ -21,7 +21,7 @@ from consentlib.checkpoints import CheckpointStore
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.journal import Line
 from consentlib.keys import Keys
-from consentlib.ledger import Ledger, system_clock
+from consentlib.ledger import Ledger
 from consentlib.log import LOST, WITHHELD, Entry
 from consentlib.log.leaf import base64
 from consentlib.opening import Opened, begin, find
@@ -63,7 +63,7 @@ def recover(
     vault: str | os.PathLike[str] | None = None,
     new_vault: str | os.PathLike[str] | None = None,
     without_journal: bool = False,
-    clock: Clock = system_clock,
+    clock: Clock | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Recovery:
     """Begin a log at `new_url` that goes on from the restored one at `url`, under the same keys and another origin.
@@ -97,7 +97,7 @@ def recover(
                 facts: dict[str, Any] = {"from": old_origin, "size": report.size, "root": base64(report.root).decode()}
                 facts |= {"by": by, "reason": reason, "journal": lines is not None}
                 facts |= {} if note is None else {"checkpoint": note.decode("utf-8", "replace")}
-                stops, erasures = _append(new, facts, lost, lines or [], clock())
+                stops, erasures = _append(new, facts, lost, lines or [], (clock or new.store.clock)())
     with Ledger.open(new_url, clock=clock, **place) as ledger:  # type: ignore[arg-type]
         ledger.verify(read_models=True)
         ledger.checkpoint()

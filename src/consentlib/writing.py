@@ -11,16 +11,18 @@ from attrs import evolve
 from consentlib.addresses import stop_key
 from consentlib.asking import Asking, Clock
 from consentlib.checkpoints import covered_size
-from consentlib.errors import ConsentlibError, StoreUnavailableError, VerificationError
+from consentlib.errors import CommitUndoneError, ConsentlibError, StoreUnavailableError, VerificationError
 from consentlib.events import Event, Stop
+from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
 from consentlib.privacy import Erasure, erase, erase_again, erasure_line
 from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
+from consentlib.settling import settle
 from consentlib.store import Store
-from consentlib.store.protocol import Changes, NewEntry
+from consentlib.store.protocol import Changes
 
 _log = logging.getLogger("consentlib")
 
@@ -50,9 +52,10 @@ class Writing:
         recorded: list[Recorded] = []
         try:
             if prepared:
-                with self.appending() as recorder:
-                    recorder.expect(prepared)
-                    recorded += each(recorder.record, prepared)
+                try:
+                    recorded = self._append(prepared)
+                except CommitUndoneError:  # nothing of it is there, so that nothing is doubled
+                    recorded = self._append(prepared)
         except ConsentlibError as error:
             if not kept:
                 raise
@@ -66,12 +69,19 @@ class Writing:
             return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops]
         return recorded
 
+    def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
+        with self.appending() as recorder:
+            recorder.expect(prepared)
+            return list(each(recorder.record, prepared))
+
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase the person behind an address. See `privacy.erase`."""
         line = erasure_line(self._keys, stop_key(address), self._clock(), reason=reason, by=by)
         try:
-            with self.appending() as recorder:
-                erased = erase(recorder, self._keys, stop_key(address), line, keep=self._outstanding.keep_lines)
+            try:
+                erased = self._erase(address, line)
+            except CommitUndoneError:
+                erased = self._erase(address, line)
         except StoreUnavailableError as error:
             if not self._outstanding.keep_lines([line]):
                 raise
@@ -81,6 +91,10 @@ class Writing:
             return evolve(erased, pending=not self._store.purge())
         except StoreUnavailableError:
             return evolve(erased, pending=True)
+
+    def _erase(self, address: str, line: Line) -> Erasure:
+        with self.appending() as recorder:
+            return erase(recorder, self._keys, stop_key(address), line, keep=self._outstanding.keep_lines)
 
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
@@ -116,7 +130,7 @@ class Writing:
 
     @contextmanager
     def _transaction(self, policy: Policy | None = None) -> Iterator[Recorder]:
-        """Where the answer to the commit was lost, the entries are looked for: if they are there, all is well."""
+        """Where the answer to the commit was lost, `settle` finds out whether it stands."""
         recorder = None
         try:
             with self._store.write() as tx:
@@ -127,18 +141,10 @@ class Writing:
                     recorder.finish()
             head, now = recorder.changes.head, recorder.now
             self.sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
-        except StoreUnavailableError:
-            if recorder is None or not self._holds(recorder.changes.entries):
+        except StoreUnavailableError as error:
+            if recorder is None:
                 raise
-
-    def _holds(self, entries: Sequence[NewEntry]) -> bool:
-        """Whether these entries were committed. A leaf holds fresh random commitments: it can't be another's."""
-        try:
-            with self._store.read() as view:
-                found = view.entry(entries[-1].index) if entries else None
-        except StoreUnavailableError:
-            return False
-        return found is not None and found.leaf == entries[-1].leaf
+            settle(self._store, recorder.changes, recorder.head, error)
 
     def checkpoint(self) -> bytes:
         """Sign the log as it stands, and note how far the journal is in it."""

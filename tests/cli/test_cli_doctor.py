@@ -7,12 +7,15 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from cli_words import SEND, Run
 from click.testing import Result
 
 from consentlib import Ledger
+from consentlib.cli.doctor_postgres import findings
 from consentlib.events import OrderPlaced
 from consentlib.policy import starter
 
@@ -132,3 +135,38 @@ def test_what_is_no_ledger_is_one_line(run: Run, tmp_path: Path, kind: str) -> N
     result = run("doctor", f"sqlite:///{path}")
     assert result.exit_code == 3
     assert result.stderr.startswith("consentlib: expected a ledger in")
+
+
+def test_a_ledger_on_postgres(run: Run, postgres_url: str, policy: Path, tmp_path: Path) -> None:
+    """Server, rights, replication and the server's clock are told, and a guard that is gone is a problem."""
+    keys = ("--keys", tmp_path / "shop.keys")
+    assert run("init", postgres_url, "--policy", policy, *keys).exit_code == 0
+    told = {one["check"]: one for one in json.loads(run("doctor", postgres_url, *keys, "--json").stdout)["checks"]}
+    assert told["PostgreSQL"]["state"] == told["server clock"]["state"] == told["connections"]["state"] == "ok"
+    assert "waits for no standby" in told["replication"]["detail"]
+    assert "UPDATE on entries" in told["rights"]["detail"]
+    assert told["checkpoint store"]["detail"].endswith("outside the database's folder")
+    assert "settings of the connection" not in told
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute("DROP TRIGGER guard_entry_change ON consentlib.entries")
+    assert "append-only guards" in sick(run("doctor", postgres_url, *keys, "--json"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "state"),
+    [
+        ({"fsync": "off"}, "disk", "problem"),
+        ({"standby": True}, "replication", "problem"),
+        ({"synchronous_standby_names": "ANY 1 (a, b)", "standbys_streaming": 2}, "replication", "ok"),
+        ({"clock_difference": -5_000}, "server clock", "warning"),
+        ({"server_version": 140_022}, "PostgreSQL", "problem"),
+        ({"loose_rights": []}, "rights", "ok"),
+    ],
+)
+def test_what_is_said_of_a_server(facts: dict[str, Any], check: str, state: str) -> None:
+    """Each fact that could harm is a line of its own."""
+    sound = {"loose_rights": ["UPDATE on entries"], "server_version": 180_004, "fsync": "on", "full_page_writes": "on"}
+    sound |= {"standby": False, "synchronous_standby_names": "", "synchronous_commit": "on", "standbys_streaming": 0}
+    sound |= {"clock_difference": 3, "connections": 10}
+    found = {name: found for name, found, _ in findings({**sound, **facts})}
+    assert found[check] == state

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,6 +12,7 @@ from doc_pages import DOCS, NAMES, PAGES, blocks, run
 
 from consentlib import Ledger
 from consentlib.policy import parse_policy, starter
+from postgres_server import Server
 
 RUN = [(page, name) for page, name in zip(PAGES, NAMES, strict=True) if any(b.language != "text" for b in blocks(page))]
 
@@ -21,7 +23,10 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     if page.is_relative_to(DOCS) and page.parent.name != "tutorial":
         (tmp_path / "littlesteps.toml").write_text(starter(), encoding="utf-8")
-    run(page, tmp_path)
+    with ExitStack() as stack:
+        if page.name == "use-postgresql.md":
+            monkeypatch.setenv("SHOP_DATABASE", stack.enter_context(Server(fsync="on").init()).start().url())
+        run(page, tmp_path)
 
 
 @pytest.mark.parametrize(

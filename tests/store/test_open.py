@@ -15,7 +15,7 @@ from consentlib.store import create_store, open_store
 def test_an_unknown_scheme_names_the_known_and_no_secret(url: str) -> None:
     """The message names the schemes that work, and repeats neither user nor password."""
     for call in (open_store, lambda url: create_store(url, {"origin": "x"})):
-        with pytest.raises(InputError, match="`memory`, `sqlite`") as caught:
+        with pytest.raises(InputError, match="`memory`, `postgres`, `postgresql`, `sqlite`") as caught:
             call(url)
         assert "s3cret" not in str(caught.value)
         assert "anna" not in str(caught.value)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from consentlib.checkpoints import CheckpointsOnDisk
+from consentlib.cli import doctor_postgres
 from consentlib.cli.output import (
     DENIED,
     Place,
@@ -85,7 +86,9 @@ def _store(store: Store) -> Iterator[Finding]:
         yield Finding("store", "warning", "says nothing about its health")
         return
     for name, meaning in (("missing_guards", "append-only guards"), ("wrong_pragmas", "settings of the connection")):
-        wrong = health.get(name, [])
+        if name not in health:
+            continue
+        wrong = health[name]
         detail = f"missing or altered: {', '.join(wrong)}" if wrong else "in place"
         yield Finding(meaning, "problem" if wrong else "ok", detail)
     if "journal_mode" in health:
@@ -99,6 +102,8 @@ def _store(store: Store) -> Iterator[Finding]:
         racy = health.get("wal_reset_race", False)
         why = ", before 3.51.3: in rare cases it corrupts a database when the WAL restarts" if racy else ""
         yield Finding("SQLite", "warning" if racy else "ok", health["sqlite_version"] + why)
+    if "server_version" in health:
+        yield from map(Finding._make, doctor_postgres.findings(health))
 
 
 def _head(store: Store, policy: Policy | None) -> Iterator[Finding]:
@@ -108,7 +113,7 @@ def _head(store: Store, policy: Policy | None) -> Iterator[Finding]:
         yield Finding("log", "ok", f"{plural(head.size, 'entry', 'entries')}, not marked as unverified")
     else:
         yield Finding("log", "problem", f"did not verify, so nothing is allowed: {head.unverified}")
-    ahead = head.time - time.time_ns() // 1_000_000
+    ahead = head.time - store.clock()
     skew = policy.parameters.clock_skew_seconds * 1000 if policy is not None else 0
     if ahead <= 0:
         yield Finding("clock", "ok", f"newest entry recorded {show_time(head.time)}" if head.size else "no entry yet")
@@ -136,8 +141,8 @@ def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
     store = place.kept(ledger.origin)
     if not isinstance(store, CheckpointsOnDisk):
         return
-    database = Path(place.url.removeprefix("sqlite:///")).resolve().parent
-    beside = store.place.resolve().is_relative_to(database)
+    path = place.url.removeprefix("sqlite:///")
+    beside = path != place.url and store.place.resolve().is_relative_to(Path(path).resolve().parent)
     where = "with the database: a restore takes back both" if beside else "outside the database's folder"
     yield Finding("checkpoint store", "warning" if beside else "ok", f"`{store.place}`, {where}")
     try:

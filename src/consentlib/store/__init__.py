@@ -1,8 +1,9 @@
 """Stores: where a ledger is kept. `open_store` and `create_store` find the class by the scheme of a URL.
 
-`memory:` and `sqlite:///file.db` come with the library; others plug in through the entry-point group
-`consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`. A backend is imported when
-its scheme is first asked for. A ledger whose parts are sealed comes inside a store that opens them with its vault.
+`memory:`, `sqlite:///file.db` and `postgresql://host/database` come with the library, the last with its extra `postgres`;
+others plug in through the entry-point group `consentlib.stores`, whose entries map a scheme to a class that fulfils `Store`.
+A backend is imported when its scheme is first asked for.
+A ledger whose parts are sealed comes inside a store that opens them with its vault.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
-from consentlib.errors import InputError, KeyFileError, LedgerVersionError
+from consentlib.errors import InputError, KeyFileError, LedgerVersionError, StoreUnavailableError
 from consentlib.keys import vault_path
 from consentlib.store.protocol import (
     Changes,
@@ -47,6 +48,8 @@ _GROUP: Final = "consentlib.stores"
 _OWN: Final = {
     "memory": ("consentlib.store.memory", "MemoryStore"),
     "sqlite": ("consentlib.store.sqlite", "SqliteStore"),
+    "postgresql": ("consentlib.store.postgres", "PostgresStore"),
+    "postgres": ("consentlib.store.postgres", "PostgresStore"),
 }
 
 
@@ -118,7 +121,14 @@ def _store_class(url: str) -> type[Store]:
     scheme, colon, rest = url.partition(":")
     if colon and scheme in _OWN:
         module, name = _OWN[scheme]
-        return cast("type[Store]", getattr(import_module(module), name))
+        try:
+            return cast("type[Store]", getattr(import_module(module), name))
+        except ImportError as error:
+            if "postgres" not in scheme:
+                raise
+            raise StoreUnavailableError(
+                f"expected the driver of `{scheme}` to be installed, found none: pip install 'consentlib[postgres]'"
+            ) from error
     from importlib.metadata import entry_points  # here, because it costs as much as half of this library
 
     plugged: dict[str, Any] = {entry.name: entry for entry in entry_points(group=_GROUP)}

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError, StoreUnavailableError
 from consentlib.fold import Order
 from consentlib.log import Entry, genesis
-from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression, system_clock
 
 _WAIT: Final = 30.0
 _TABLES: Final = ("entries", "parts", "nodes", "lives", "keys", "orders", "events", "suppressions", "about")
@@ -88,6 +88,8 @@ if hasattr(os, "register_at_fork"):
 
 class MemoryStore:
     """The store of `memory:` URLs."""
+
+    clock = staticmethod(system_clock)
 
     def __init__(self, ledger: _Ledger) -> None:
         self._ledger = ledger

@@ -8,13 +8,15 @@ A store is a class with the two constructors `create` and `open`; the entry-poin
 of a URL to it. `consentlib.testing.StoreContract` is the test that a store has to pass.
 
 Errors: `StoreUnavailableError` when the store can't be reached, read or written (nothing of the transaction stays),
-`LedgerMissingError` and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`. All methods may be called from
-several threads at once. A child may go on with a store after a fork; where the parent had a view or a transaction open at
-that moment, the child may be refused with `StoreUnavailableError`, and can never end or disturb what the parent has open.
+`CommitUnknownError` where the answer to a commit was lost (all of the transaction stays or nothing), `LedgerMissingError`
+and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`. All methods may be called from several threads at
+once. A child may go on with a store after a fork; where the parent had a view or a transaction open at that moment, the
+child may be refused with `StoreUnavailableError`, and can never end or disturb what the parent has open.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, Self
@@ -23,6 +25,11 @@ from attrs import define, field
 
 from consentlib.fold import Order
 from consentlib.log import Entry
+
+
+def system_clock() -> int:
+    """Now by the clock of this machine, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 class Head(NamedTuple):
@@ -181,7 +188,8 @@ class View(Protocol):
 
 class Transaction(View, Protocol):
     """The one writer. Its reads see what it has applied, other reads do not. Leaving the block commits durably; an exception
-    undoes everything. A thread that asks for a second one inside its first gets `StoreUnavailableError`."""
+    undoes everything. Once another transaction has begun, one whose answer was lost is over. A thread that asks for a second
+    one inside its first gets `StoreUnavailableError`."""
 
     def apply(self, changes: Changes) -> None:
         """Do all of it. Raises `StoreUnavailableError`, as for an entry whose index is taken or a part that is not there to
@@ -214,6 +222,11 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]:
         """The write transaction; waits for other writers, 30 seconds at the longest, then `StoreUnavailableError`."""
+        ...
+
+    def clock(self) -> int:
+        """Now, in milliseconds since the epoch, by the clock that all who share the ledger go by: where a server keeps it,
+        the server's. A `Ledger` asks it unless it was given another clock, right after a `lookup` or within a `write`."""
         ...
 
     def purge(self) -> bool:

@@ -53,6 +53,10 @@ class SealedStore:
         if vault is not None:
             self._settle_what_was_missed(vault)
 
+    def clock(self) -> int:
+        """See `Store.clock`."""
+        return self.inner.clock()
+
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`."""
         return self.inner.lookup(key)

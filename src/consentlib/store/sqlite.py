@@ -18,7 +18,7 @@ from consentlib.errors import (
 )
 from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
-from consentlib.store.protocol import Head, Life
+from consentlib.store.protocol import Head, Life, system_clock
 from consentlib.store.sqlite_file import PRAGMAS, SqliteFile, switch_to_wal
 from consentlib.store.sqlite_view import FORKED, Transaction, View
 
@@ -30,6 +30,8 @@ _LOOKUP: Final = """SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverif
 
 class SqliteStore(SqliteFile):
     """The store of `sqlite:` URLs."""
+
+    clock = staticmethod(system_clock)
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -75,22 +77,29 @@ class SqliteStore(SqliteFile):
     def _create(self, meta: Mapping[str, str]) -> None:
         try:
             conn = self._connect()
-            self._refuse_existing(conn)
-            if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
-                raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
-            switch_to_wal(conn)
-            conn.execute("BEGIN IMMEDIATE")
-            self._refuse_existing(conn)
-            schema.migrate(conn)
-            conn.executemany("INSERT INTO consentlib_meta (name, value) VALUES (?, ?)", meta.items())
-            conn.execute("INSERT INTO consentlib_head VALUES (0, 0, ?, 0, X'', 0, NULL)", (genesis(meta["origin"]),))
-            conn.execute("COMMIT")
+            try:
+                self._make_ledger(conn, meta)
+            except BaseException:
+                self._drop(conn)  # with the lock it may hold, for which other creators wait
+                raise
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                 raise StoreUnavailableError(f"expected a database in `{self._path}`, found another file") from error
             self._fail(error)
         self._give_back(conn)
         self.meta = MappingProxyType(dict(meta))
+
+    def _make_ledger(self, conn: sqlite3.Connection, meta: Mapping[str, str]) -> None:
+        self._refuse_existing(conn)
+        if conn.execute("PRAGMA encoding").fetchall() != [("UTF-8",)]:
+            raise StoreUnavailableError(f"expected a database in UTF-8 in `{self._path}`, found another encoding")
+        switch_to_wal(conn)
+        conn.execute("BEGIN IMMEDIATE")
+        self._refuse_existing(conn)
+        schema.migrate(conn)
+        conn.executemany("INSERT INTO consentlib_meta (name, value) VALUES (?, ?)", meta.items())
+        conn.execute("INSERT INTO consentlib_head VALUES (0, 0, ?, 0, X'', 0, NULL)", (genesis(meta["origin"]),))
+        conn.execute("COMMIT")
 
     def _refuse_existing(self, conn: sqlite3.Connection) -> None:
         if schema.has_ledger(conn):

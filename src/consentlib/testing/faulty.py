@@ -1,10 +1,9 @@
 """A store that fails when it is told to: for tests of what stands on a store.
 
-A write takes steps: entering the block, each `apply`, the commit. Every step can be lost in one of two ways, and a caller
-sees the same error for both:
+A write takes steps: entering the block, each `apply`, the commit. Every step can be lost in one of two ways:
 
-- *not persisted*: nothing of the transaction stays;
-- *persisted, but the answer lost*: the commit took place, the caller does not know.
+- *not persisted*: nothing of the transaction stays, a `StoreUnavailableError`;
+- *persisted, but the answer lost*: the commit took place, the caller does not know, a `CommitUnknownError`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from consentlib.errors import StoreUnavailableError
+from consentlib.errors import CommitUnknownError, StoreUnavailableError
 from consentlib.store.protocol import Changes, Head, Life, Store, Transaction, View
 
 
@@ -62,7 +61,11 @@ class FaultyStore:
             self._step(commit=True)
         if self._lose_answer:
             self._lose_answer = False
-            raise StoreUnavailableError("expected an answer to the commit, found it lost on purpose")
+            raise CommitUnknownError("expected an answer to the commit, found it lost on purpose")
+
+    def clock(self) -> int:
+        """See `Store.clock`."""
+        return self._store.clock()
 
     def purge(self) -> bool:
         """See `Store.purge`."""

@@ -23,6 +23,7 @@ import multiprocessing
 import os
 import secrets
 import threading
+import time
 import tracemalloc
 import warnings
 from collections.abc import Iterator
@@ -92,6 +93,15 @@ def append_many(url: str, count: int, text: str) -> None:
         with store.write() as transaction:
             append(transaction, f"{text} {number}")
     store.close()
+
+
+def try_to_create(url: str) -> bool:
+    """Begin a ledger, if no other process does it first."""
+    try:
+        create_store(url, META).close()
+    except LedgerExistsError:
+        return False
+    return True
 
 
 def check_chain(store: Store, size: int) -> list[str]:
@@ -193,6 +203,28 @@ class StoreContract:
         assert (len(won), len(refused)) == (1, 3)
         check_chain(won[0], 0)
         won[0].close()
+
+    def test_one_of_many_creating_processes_wins(self, store_url: str) -> None:
+        """Of several processes that `create` at once in a place where nothing is yet, exactly one succeeds."""
+        if not self.multiprocess:
+            pytest.skip("the store is for one process")
+        with multiprocessing.get_context("spawn").Pool(3) as pool:
+            won = pool.map(try_to_create, [store_url] * 3, chunksize=1)
+        assert sorted(won) == [False, False, True]
+        store = open_store(store_url)
+        check_chain(store, 0)
+        store.close()
+
+    def test_clock(self, store: Store) -> None:
+        """The clock gives whole milliseconds of the present, after a lookup and in a transaction."""
+        times = []
+        for _ in range(3):
+            store.lookup(KEY)
+            times.append(store.clock())
+        with store.write():
+            times.append(store.clock())
+        assert all(type(one) is int for one in times)
+        assert all(abs(one - time.time() * 1000) < 3_600_000 for one in times)
 
     def test_everything_is_there_after_open(self, store_url: str) -> None:
         """A store that persists gives everything back once it was closed and opened."""
@@ -379,6 +411,27 @@ class StoreContract:
         put(store, lives=[changed])
         assert store.lookup(OTHER)[1] == (changed,)
         assert [one.id for one in store.lookup(KEY)[1]] == ["b"]
+
+    def test_of_rows_with_one_key_the_last_counts(self, store: Store) -> None:
+        """One change may name a row several times: the last is kept, and what is forgotten in it goes."""
+        with store.write() as transaction:
+            append(
+                transaction,
+                about=("a", "a"),
+                nodes=[(1, 0, OTHER), (1, 0, KEY)],
+                lives=[life("a", fold="old"), life("b", index=1), life("a", OTHER, fold="new")],
+                orders=[("a", Order("1", placed=1)), ("a", Order("1", placed=2)), ("b", Order("1"))],
+                events=[EventRow(KEY, 1, b"d"), EventRow(KEY, 0, b"")],
+                suppressions=[Suppression(KEY, 1, 2, "[]"), Suppression(KEY, 1, 3, "[]")],
+                forget_lives=["b", "b"],
+            )
+        with store.read() as view:
+            assert view.about("a") == (0,)
+            assert view.node(1, 0) == KEY
+            assert sorted(view.all_lives()) == [life("a", OTHER, fold="new")]
+            assert view.orders(["a", "b"]) == (("a", Order("1", placed=2)),)
+            assert view.event(KEY) == EventRow(KEY, 0, b"")
+            assert view.suppression(KEY) == Suppression(KEY, 1, 3, "[]")
 
     def test_orders_by_address_and_id(self, store: Store) -> None:
         """Orders come by address, or one of them by id; a row replaces the one with its ids."""

@@ -79,6 +79,14 @@ def held(url: str, **place: Any) -> dict[str, Any]:
     return rows
 
 
+def _about(url: str, id: str) -> tuple[int, ...]:
+    store = open_store(url)
+    with store.read() as view:
+        found = view.about(id)
+    store.close()
+    return found
+
+
 def mark(url: str) -> str | None:
     """Why the log there is not to be trusted."""
     store = open_locked_store(url)
@@ -118,7 +126,9 @@ def test_catches_up(shop: Shop, new: str, tmp_path: Path) -> None:
     done = copy(shop.url, new)
     assert 0 < done.carried < done.size
     assert held(new) == held(shop.url) != first
-    assert {life.id for life in first["lives"]} - {life.id for life in held(new)["lives"]}
+    gone = {life.id for life in first["lives"]} - {life.id for life in held(new)["lives"]}
+    assert gone
+    assert not any(_about(new, id) for id in gone)
     assert first["orders"] != held(new)["orders"]
     for path in (tmp_path / "new").iterdir():
         assert not any(one.encode() in path.read_bytes() for one in (ANN, BO))
@@ -345,6 +355,24 @@ def test_to_memory_and_back(shop: Shop, new: str) -> None:
     copy(shop.url, url)
     copy(url, new, keys=keys, new_keys=Path(new.removeprefix("sqlite:///") + ".keys"))
     assert held(new) == held(shop.url)
+
+
+def test_to_postgresql_and_back(shop: Shop, new: str, postgres_url: str, tmp_path: Path) -> None:
+    """From a file to a server and from there to a file: the same log, caught up with, and it goes on there."""
+    fill(shop)
+    with pytest.raises(KeyFileError, match="place for the keys"):
+        copy(shop.url, postgres_url)
+    keys = tmp_path / "server.keys"
+    copy(shop.url, postgres_url, new_keys=keys)
+    assert held(postgres_url) == held(shop.url)
+    go_on(shop)
+    assert copy(shop.url, postgres_url, new_keys=keys).carried > 0
+    assert held(postgres_url) == held(shop.url)
+    with Ledger.open(postgres_url, keys=keys, clock=shop.clock) as ledger:
+        ledger.withdraw("eva@example.dk")
+        assert ledger.verify(read_models=True)
+    copy(postgres_url, new, keys=keys)
+    assert held(new) == held(postgres_url) != held(shop.url)
 
 
 def test_another_log_is_refused(shop: Shop, new: str, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class _Ended:
 
 
 _GONE: Final = (None, None)
-_NOT_OPEN: Final[Any] = _Ended("one that is not open")
+NOT_OPEN: Final[Any] = _Ended("one that is not open")
 FORKED: Final[Any] = _Ended("one of the parent process")
 
 
@@ -68,7 +68,7 @@ class View:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._conn: sqlite3.Connection = _NOT_OPEN
+        self._conn: sqlite3.Connection = NOT_OPEN
         self._failed = False
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class View:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        conn, self._conn = self._conn, _NOT_OPEN
+        conn, self._conn = self._conn, NOT_OPEN
         if conn is FORKED:
             return
         self._store._views.discard(self)
@@ -227,7 +227,7 @@ class Transaction(View):
 
     def __enter__(self) -> Self:
         store = self._store
-        if store._writer == threading.get_ident():
+        if threading.get_ident() in (store._writer, *store._bound):
             raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
         if not store._writing.acquire(timeout=WAIT):
             raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
@@ -250,7 +250,7 @@ class Transaction(View):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         store = self._store
-        conn, self._conn = self._conn, _NOT_OPEN
+        conn, self._conn = self._conn, NOT_OPEN
         if conn is FORKED:
             raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
         try:

@@ -7,7 +7,7 @@ import zipfile
 from base64 import b64decode, b64encode
 from hashlib import sha256
 
-KEPT = {"policy.published", "text.published", "part.erased", "key.added"}
+KEPT = {"policy.published", "text.published", "part.erased", "key.added", "log.recovered"}
 LEAF = re.compile(
     rb"consentlib\.dev/leaf/v1\n([a-z0-9./-]{1,128})\n(0|[1-9][0-9]*)\n(\S{44})\n(0|[1-9][0-9]*)\n([a-z_.]+)\n"
     rb"((?:[a-z]+(?:\.[1-9][0-9]*)? [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n){1,16})"

@@ -100,6 +100,9 @@ class JsonlStore:
         self._closed = True
         self._rows.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).open, (f"jsonl://{self._path}",)
+
     @contextmanager
     def _as_writer(self) -> Iterator[BinaryIO]:
         """The file at its end, while no other thread or process writes."""

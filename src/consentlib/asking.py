@@ -230,7 +230,7 @@ class Asking:
                 return self._decide(fresh, fresh.head(), fresh.lives(named.key), named, asked, now)
         else:
             stamp = view.suppression(address_key(self._keys.suppression, named.form)) if not lives else None
-            unrecorded = self._unrecorded(view, named, policy, at, limit) if waiting else None
+            unrecorded = self._unrecorded(view, named, policy, at, limit, max(now, head.time)) if waiting else None
             person = holdings(view, head, lives, suppression=stamp, orders=orders, at=at, limit=limit, waiting=unrecorded)
             held = held if limit is None else read_scope(view, limit)
         if held.lost is not None:
@@ -242,11 +242,15 @@ class Asking:
         )
 
     def _unrecorded(
-        self, view: View, named: Named, policy: Policy, at: int, limit: Limit | None
+        self, view: View, named: Named, policy: Policy, at: int, limit: Limit | None, now: int
     ) -> Callable[[Iterable[bytes]], Fold | None] | None:
-        """What finds the stops of a person that are in the journal and not in the log yet; None where there are none at all."""
+        """What finds the stops of a person that are in the journal and not in the log yet; None where there are none at all.
+
+        What is there came by now, whatever the clock of who kept it says.
+        """
         known = math.inf if limit is None else -math.inf if limit.time is None else limit.time
-        lines = [line for line in self._outstanding.lines(view) if line.time <= known]
+        found = [evolve(line, time=min(line.time, now)) for line in self._outstanding.lines(view)]
+        lines = [line for line in found if line.time <= known]
 
         def find(keys: Iterable[bytes]) -> Fold | None:
             wanted = {named.key, *keys}

@@ -19,7 +19,7 @@ from consentlib.writing import Writing, withdrawal
 _PROOF: Final = "a proof is of what is committed: ask the ledger after the commit"
 _SEND: Final = "a send must be on record before it is handed over: ask the ledger for a permit after the commit"
 _ELSEWHERE: Final = {
-    **dict.fromkeys(("checkpoint", "receipt", "export", "disclose", "verify"), _PROOF),
+    **dict.fromkeys(("checkpoint", "receipt", "receipts", "export", "disclose", "verify"), _PROOF),
     **dict.fromkeys(("permit", "permits"), _SEND),
 }
 

@@ -14,11 +14,15 @@ def write_durably(path: Path, data: bytes) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(aside, path)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink()  # it may hold half of a key
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

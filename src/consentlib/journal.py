@@ -11,6 +11,7 @@ A line names no address, only keyed forms of it, and holds nothing else that is 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,12 @@ from consentlib.errors import FormatError, StoreUnavailableError
 from consentlib.files import locked, write_all, write_durably
 
 _HEADER: Final = b"consentlib.dev/stops/v1 "
+_NUMBERS: Final = re.compile(_HEADER + rb"(\d{1,16}) (\d{1,16})\n").fullmatch
+_LONGEST_HEADER: Final = 64
 _SUM: Final = 16
 _BLOCK: Final = 65_536
+_LATE: Final = 86_400_000
+"""Milliseconds within which a line is an entry, if the log takes entries at all; amply."""
 
 
 @frozen
@@ -69,7 +74,8 @@ class Line:
         try:
             id, event, digest, stamp = (bytes.fromhex(row[name]) for name in ("id", "event", "digest", "stamp"))
             line = cls(id, event, digest, row["time"], tuple(map(bytes.fromhex, row["keys"])), stamp, row["said"])
-            same = isinstance(line.said["type"], str) and bool(line.keys) and line.format() == check + b" " + text + b"\n"
+            typed = type(line.time) is int and isinstance(line.said["type"], str) and bool(line.keys)
+            same = typed and line.format() == check + b" " + text + b"\n"
         except (KeyError, TypeError, ValueError, AttributeError):
             same = False
         if not same:
@@ -82,7 +88,7 @@ def _check(text: bytes) -> bytes:
 
 
 class Position(NamedTuple):
-    """How far a journal goes: `generation` changes when lines were taken out of it, `offset` grows with each line."""
+    """How far a journal goes: `generation` changes as lines are taken out or it begins anew, `offset` grows."""
 
     generation: int
     offset: int
@@ -94,22 +100,29 @@ class StopJournal(Protocol):
     Threads and processes may share one. `FormatError` is never raised: a line that can't be read is a no that can't be read.
     """
 
-    def begin(self) -> None:
-        """Make the journal, empty, unless it is there."""
+    def begin(self, since: int = 0) -> None:
+        """Make the journal, empty, unless it is there; `since` where one before it was lost."""
         ...
 
     def exists(self) -> bool: ...
+
+    def since(self) -> int:
+        """The time (ms) from which on it has every stop; 0 if no line was ever taken out or lost.
+
+        A log restored to an earlier time has forgotten stops that this journal does not know either.
+        """
+        ...
 
     def token(self) -> object:
         """Equal as long as nothing changed. Every check asks for it, so it must be cheap."""
         ...
 
     def append(self, lines: Sequence[Line]) -> None:
-        """Keep them durably, all or none, before it returns."""
+        """Keep them durably before it returns. Where it raises some may be kept all the same: they count like any other."""
         ...
 
     def read(self, after: Position | None = None) -> tuple[list[Line], Position]:
-        """The lines after a position, and where they end; all of them where lines were taken out since."""
+        """The lines after a position, and where they end; all of them where it is no position in this journal any more."""
         ...
 
     def settled(self) -> Position | None:
@@ -131,14 +144,18 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._lines: list[Line] = []
         self._generation = 0
+        self._since = 0
         self._settled: Position | None = None
         self._changing = threading.Lock()
 
-    def begin(self) -> None:
+    def begin(self, since: int = 0) -> None:
         """There is always one."""
 
     def exists(self) -> bool:
         return True
+
+    def since(self) -> int:
+        return self._since
 
     def token(self) -> object:
         return self._generation, len(self._lines)
@@ -161,29 +178,36 @@ class MemoryJournal:
     def prune(self, before: int) -> int:
         with self._changing:
             end = self._settled.offset if self._settled and self._settled.generation == self._generation else 0
-            kept = [line for place, line in enumerate(self._lines) if place >= end or line.time >= before]
-            gone = len(self._lines) - len(kept)
+            gone = [line for line in self._lines[:end] if line.time < before]
             if gone:
-                self._lines, self._generation = kept, self._generation + 1
-                self._settled = Position(self._generation, end - gone)
-            return gone
+                self._lines = [line for place, line in enumerate(self._lines) if place >= end or line.time >= before]
+                self._generation += 1
+                self._since = _since(self._since, gone)
+                self._settled = Position(self._generation, end - len(gone))
+            return len(gone)
 
 
 class FileJournal:
-    """A journal in a file of its own, which `cat` can show: a header that counts its generations, then the lines."""
+    """A journal in a file of its own, which `cat` can show: a header with its generation and `since`, then the lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = path.with_name(f"{path.name}.lock")
         self._mark = path.with_name(f"{path.name}.settled")
 
-    def begin(self) -> None:
+    def begin(self, since: int = 0) -> None:
         with _translated("make"), locked(self._lock):
             if not self.exists():
-                write_durably(self.path, _HEADER + b"0\n")
+                # At random, so that no position in a journal that was here before means anything in this one.
+                write_durably(self.path, _header(int.from_bytes(os.urandom(6), "big"), since))
 
     def exists(self) -> bool:
-        return self.path.exists()
+        with _translated("find"):
+            return self.path.exists()
+
+    def since(self) -> int:
+        with _translated("read"), open(self.path, "rb") as file:
+            return _numbers(file.readline(_LONGEST_HEADER))[1]
 
     def token(self) -> object:
         try:
@@ -200,21 +224,19 @@ class FileJournal:
                 end = _whole_end(descriptor)
                 os.ftruncate(descriptor, end)  # what a crash left of a line was never answered for
                 os.lseek(descriptor, end, os.SEEK_SET)
-                try:
-                    write_all(descriptor, data)
-                    os.fsync(descriptor)
-                except OSError:
-                    os.ftruncate(descriptor, end)
-                    raise
+                # Where this fails, whole lines stay: somebody may have read them, and knows his place by them.
+                write_all(descriptor, data)
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
     def read(self, after: Position | None = None) -> tuple[list[Line], Position]:
         with _translated("read"), open(self.path, "rb") as file:
-            header = file.readline(64)
-            generation = _generation(header)
+            header = file.readline(_LONGEST_HEADER)
+            generation, _ = _numbers(header)
             start = len(header)
-            if after is not None and after.generation == generation:
+            # A file that ends before it was cut, or an older copy was put in its place.
+            if after is not None and after.generation == generation and after.offset <= os.fstat(file.fileno()).st_size:
                 start = max(start, after.offset)
             file.seek(start)
             data = file.read()
@@ -238,13 +260,14 @@ class FileJournal:
             settled = self.settled()
             known = self.read(settled)[0] if settled is not None and settled.generation == end.generation else lines
             done, waiting = lines[: len(lines) - len(known)], known
-            kept = [line for line in done if line.time >= before]
-            if len(kept) < len(done):
-                header = _HEADER + b"%d\n" % (end.generation + 1)
+            gone = [line for line in done if line.time < before]
+            if gone:
+                header = _header(end.generation + 1, _since(self.since(), gone))
+                kept = [line for line in done if line.time >= before]
                 first, rest = (b"".join(line.format() for line in some) for some in (kept, waiting))
                 write_durably(self.path, header + first + rest)
                 write_durably(self._mark, b"%d %d\n" % (end.generation + 1, len(header + first)))
-            return len(done) - len(kept)
+            return len(gone)
 
 
 def _whole_end(descriptor: int) -> int:
@@ -259,11 +282,20 @@ def _whole_end(descriptor: int) -> int:
     raise StoreUnavailableError("expected a stop journal with its header, found an empty file")
 
 
-def _generation(header: bytes) -> int:
-    number = header.removeprefix(_HEADER).removesuffix(b"\n")
-    if header != _HEADER + number + b"\n" or not number.isdigit():
+def _header(generation: int, since: int) -> bytes:
+    return _HEADER + b"%d %d\n" % (generation, since)
+
+
+def _numbers(header: bytes) -> tuple[int, int]:
+    """The generation of a journal and its `since`."""
+    found = _NUMBERS(header)
+    if found is None:
         raise StoreUnavailableError("expected a stop journal of version 1, found another file")
-    return int(number)
+    return int(found[1]), int(found[2])
+
+
+def _since(before: int, gone: Sequence[Line]) -> int:
+    return max(before, max(line.time for line in gone) + _LATE)
 
 
 def _parse(data: bytes, start: int) -> list[Line]:

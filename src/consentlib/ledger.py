@@ -161,8 +161,7 @@ class Ledger:
     def record_many(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction: all, in order, or none. As `record` otherwise; an error's `position` says which.
 
-        Stops are never refused: those in a list that can't be recorded are recorded all the same, unless one of the list is no
-        event at all.
+        Stops are never refused: those in a list that can't be recorded are recorded all the same.
         """
         return self._writing.record(events)
 
@@ -330,11 +329,15 @@ class Ledger:
         read_models: bool = False,
         meaning: bool = False,
         progress: Callable[[int], None] | None = None,
+        processes: int = 1,
     ) -> Report:
         """Verify the whole log and that it extends its newest checkpoint; with `read_models` also what checks read.
 
         `checkpoints` are signed notes that somebody else kept: with one, the level is *history*. With `meaning` the rules are
         replayed over each recorded send: `Report.meaning` names those without a ground; where none is, the level is *meaning*.
+
+        `processes` share the work over a large log, unless `meaning` is asked. They are started afresh each time: for programs
+        whose main module is safe to import. If something is recorded just while they start, the first one does all of the work.
 
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
@@ -348,7 +351,16 @@ class Ledger:
                 mark = view.head().unverified
                 own = self._notary.sign_view(view) if held and mark is None else None
                 shipped = [] if own is None else [self._notary.open(own)]
-                report = verify_view(view, self.origin, shipped=shipped, checkpoints=held, meaning=meaning, progress=progress)
+                report = verify_view(
+                    view,
+                    self.origin,
+                    shipped=shipped,
+                    checkpoints=held,
+                    meaning=meaning,
+                    progress=progress,
+                    store=self._store,
+                    processes=processes,
+                )
                 self._notary.examine(view, last)
                 if read_models:
                     verify_read_models(view, self._keys)
@@ -371,9 +383,13 @@ class Ledger:
 
         `recorded` is what `record` or `withdraw` gave, or an index. Signs a checkpoint if none covers the entry yet.
         """
+        return next(self.receipts([recorded]))
+
+    def receipts(self, recorded: Iterable[Recorded | int]) -> Iterator[bytes]:
+        """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one."""
+        indices = (one.index if isinstance(one, Recorded) else one for one in recorded)
         with self._writing.doubting():
-            index = recorded.index if isinstance(recorded, Recorded) else recorded
-            return self._notary.receipt(-1 if index is None else index)
+            yield from self._notary.receipts(-1 if index is None else index for index in indices)
 
     @property
     def verifier(self) -> str:
@@ -428,11 +444,21 @@ class Ledger:
             _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
     def _begin_journal(self) -> None:
-        """Begin a stop journal where there is none. A log that agrees with its checkpoint holds what the lost one held."""
+        """Begin a stop journal where there is none, unless the log is marked.
+
+        A log that agrees with its checkpoint holds what the lost one held. For one that does not, an empty journal would
+        pass for one that knows what it forgot.
+        """
         kept = self._notary.checkpoints
-        if not kept.journal.exists():
-            _log.error("the stop journal was not found; a new one begins")
-            try:
-                kept.prepare()
-            except StoreUnavailableError as error:
-                _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
+        try:
+            if kept.journal.exists():
+                return
+            with self._store.read() as view:
+                marked = view.head().unverified is not None
+            if marked:
+                _log.error("the stop journal was not found; none begins for a log that is not as it was signed")
+            else:
+                _log.error("the stop journal was not found; a new one begins")
+                kept.prepare(since=self._clock())
+        except StoreUnavailableError as error:
+            _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)

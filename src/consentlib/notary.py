@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +24,8 @@ from consentlib.events import NOBODY
 from consentlib.keys import Keys
 from consentlib.log import format_line, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
-from consentlib.log.merkle import inclusion_proof, verify_inclusion
 from consentlib.log.note import Verifier, cosign_note, parse_note
+from consentlib.log.prover import Prover
 from consentlib.log.receipt import Proof
 from consentlib.log.trust import KEY_ADDED, KeyAdded, Trust, read_key_added
 from consentlib.signing import SigningKeys, sign, verify
@@ -35,6 +36,7 @@ SIGN_AFTER_TIME: Final = 3_600_000
 """A checkpoint is due after so many new entries, or so many milliseconds, whichever comes first."""
 
 _ATTEMPTS: Final = 8
+_RECEIPTS: Final = 4_000
 _log = logging.getLogger("consentlib")
 
 
@@ -140,10 +142,6 @@ class Notary:
         strangers = {(one.name, one.id) for one in parse_note(data)[1] if one.name == self._origin} - known
         if strangers and strangers & {(one.name, one.id) for one in self.trusted(self.keys.verifiers).verifiers}:
             raise _rotated()
-
-    def opened(self, note: bytes) -> Checkpoint:
-        """A checkpoint of this log. Raises `VerificationError` or `FormatError` for any other note."""
-        return open_checkpoint(note, [self.verifier], verify)
 
     def earlier(self, size: int) -> list[Checkpoint]:
         """What was ever signed below a size, smallest first; a file among them that is none is logged and left out."""
@@ -259,28 +257,45 @@ class Notary:
             head = view.head()
         return head.size > self._last_size and head.unverified is None
 
-    def receipt(self, index: int) -> bytes:
-        """A `.tlog-proof` that the entry at `index` is in the log, with the entry as its extra data, under a checkpoint.
+    def receipts(self, indices: Iterable[int]) -> Iterator[bytes]:
+        """For each index, in order, a `.tlog-proof` that its entry is in the log, with the entry as its extra data.
 
-        Raises `InputError` for what is no entry's index, `VerificationError` where the log no longer leads to what was signed.
+        All under the newest checkpoint, or one signed now if that does not cover an entry. Some thousand are made at once,
+        when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log no
+        longer leads to what was signed.
         """
-        with self._store.read() as view:
-            size = view.head().size
-        if type(index) is not int or not 0 <= index < size:
-            raise InputError(f"expected the index of one of `{size}` entries, found another")
         note, last, _ = self.newest()
-        if note is None or last is None or last.size <= index:
-            note = self.sign()
-            last = self.open(note)
-        with self._store.read() as view:
-            check_extends(view, last, self._origin)
-            entry = view.entry(index)
-            if entry is None:
-                problem = f"expected entry `{index}`, as signed, found none"
-                raise VerificationError(problem, level="history", index=index, checkpoint=note)
-            hashes = inclusion_proof(index, last.size, view.node)
-        verify_inclusion(index, last.size, leaf_hash(entry.leaf), hashes, last.root)
-        return Proof(index, tuple(hashes), note, format_line(entry)).format()
+        drawn = iter(indices)
+        while some := list(islice(drawn, _RECEIPTS)):
+            with self._store.read() as view:
+                size = view.head().size
+            if any(type(index) is not int or not 0 <= index < size for index in some):
+                raise InputError(f"expected the index of one of `{size}` entries, found another")
+            if note is None or last is None or last.size <= max(some):
+                note = self.sign()
+                last = self.open(note)
+            with self._store.read() as view:
+                check_extends(view, last, self._origin)
+                entries = {entry.index: entry for run in _runs(some) for entry in view.entries(run.start, run.stop)}
+                for index in some:
+                    if index not in entries:
+                        problem = f"expected entry `{index}`, as signed, found none"
+                        raise VerificationError(problem, level="history", index=index, checkpoint=note)
+                hashes = {index: leaf_hash(entry.leaf) for index, entry in entries.items()}
+                proofs = Prover(last.size, last.root).prove(hashes, view.nodes)
+            for index in some:
+                yield Proof(index, tuple(proofs[index]), note, format_line(entries[index])).format()
+
+
+def _runs(indices: Iterable[int]) -> Iterator[range]:
+    """The indices as few ranges."""
+    start = stop = 0
+    for index in sorted(set(indices)):
+        if index != stop:
+            yield range(start, stop)
+            start = index
+        stop = index + 1
+    yield range(start, stop)
 
 
 def _rotated() -> KeyFileError:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from consentlib.addresses import address_key
-from consentlib.errors import StoreUnavailableError
+from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.events import KINDS, NOBODY, Stop, stated
 from consentlib.facts import facts_of
 from consentlib.fold import NO_ENTRY, Fold, Known, refold
@@ -30,11 +29,8 @@ class Outstanding:
     def __init__(self, journal: StopJournal, keys: Keys) -> None:
         self.journal = journal
         self._keys = keys
-        self._token: object = None
-        self._seen: Position | None = None
-        self._lines: dict[bytes, Line] = {}
+        self._read = _Read(None, None, {})
         self._failed: dict[bytes, Prepared] = {}
-        self._reading = threading.Lock()
 
     def keep(self, stops: Sequence[Prepared], now: int) -> bool:
         """Keep stops in the journal before they are recorded; False where it can't be written, which is logged."""
@@ -55,24 +51,29 @@ class Outstanding:
 
     def any(self) -> bool:
         """Whether there may be some: false as long as nothing came and nothing waits. Raises `StoreUnavailableError`."""
-        return bool(self._lines) or self.journal.token() != self._token
+        read = self._read
+        return bool(read.lines) or self.journal.token() != read.token
 
     def lines(self, view: View) -> list[Line]:
-        """Those that the log does not hold in this view. Raises `StoreUnavailableError`."""
-        with self._reading:
-            token = self.journal.token()
-            if token != self._token:
-                if self._seen is None:
-                    self._seen = self.journal.settled()
-                new, self._seen = self.journal.read(self._seen)
-                self._lines.update((line.id, line) for line in new)
-                self._token = token
-            if self._lines:
-                found = view.events(list(self._lines))
-                self._lines = {id: line for id, line in self._lines.items() if found[id] is None}
-            for id in self._failed.keys() - self._lines.keys():
-                del self._failed[id]
-            return list(self._lines.values())
+        """Those that the log does not hold in this view. Raises `StoreUnavailableError`, also for one that can't be counted.
+
+        Without a lock, which a child would inherit closed: whoever is last leaves what he read, as a whole, and what he
+        had not read is read again.
+        """
+        read, token = self._read, self.journal.token()
+        lines, seen = dict(read.lines), read.seen
+        if token != read.token:
+            new, seen = self.journal.read(self.journal.settled() if seen is None else seen)
+            for line in new:
+                check_countable(line)
+                lines[line.id] = line
+        found = view.events(list(lines)) if lines else {}
+        for id, row in found.items():
+            if row is not None:
+                del lines[id]
+                self._failed.pop(id, None)
+        self._read = _Read(token, seen, lines)
+        return list(lines.values())
 
     def due(self, view: View, now: int) -> list[Prepared | Line]:
         """What the next write has to record: events that failed here, what others gave up, and erasures (as their lines)."""
@@ -87,9 +88,11 @@ class Outstanding:
         return ready
 
     def settle(self, view: View) -> None:
-        """Note how far the journal is in the log, so that opening need not look at it all."""
-        if not self.lines(view) and self._seen is not None and self._seen != self.journal.settled():
-            self.journal.settle(self._seen)
+        """Note how far the journal is in the log as the view shows it, so that opening need not look at it all."""
+        before = self.journal.settled()
+        lines, end = self.journal.read(before)
+        if end != before and None not in view.events([line.id for line in lines]).values():
+            self.journal.settle(end)
 
     def _line(self, prepared: Prepared, now: int) -> Line:
         [normal] = prepared.roles["address"]
@@ -98,6 +101,25 @@ class Outstanding:
         said = {"occurred_at": now, **said, "type": prepared.event.kind}
         stamp = address_key(self._keys.suppression, normal)
         return Line(prepared.line or b"", prepared.id, prepared.digest, now, (prepared.keys[normal],), stamp, said)
+
+
+class _Read(NamedTuple):
+    """What was read of the journal when its token was this: up to where, and the lines that the log did not hold."""
+
+    token: object
+    seen: Position | None
+    lines: Mapping[bytes, Line]
+
+
+def check_countable(line: Line) -> None:
+    """Raise `StoreUnavailableError` for a line that is no stop or erasure known to this version: it may be anybody's no."""
+    try:
+        if line.said["type"] != ERASURE:
+            _event(line)
+        elif not all(type(line.said[name]) is str for name in ("reason", "by")):
+            raise TypeError
+    except (KeyError, TypeError, InputError):
+        raise StoreUnavailableError("expected a stop or an erasure in the stop journal, found another line") from None
 
 
 def prepared_of(line: Line) -> Prepared:
@@ -128,5 +150,6 @@ def fold_of(lines: Sequence[Line], policy: Policy | None, at: int) -> Fold:
 def _event(line: Line) -> Stop:
     fields = {key: value for key, value in line.said.items() if key != "type"}
     event = KINDS[line.said["type"]](NOBODY, **fields)
-    assert isinstance(event, Stop)  # noqa: S101  # nothing else is ever kept
+    if not isinstance(event, Stop):
+        raise TypeError
     return event

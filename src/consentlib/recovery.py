@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from attrs import frozen
@@ -18,17 +18,19 @@ from attrs import frozen
 from consentlib.asking import Clock
 from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore
+from consentlib.checkpoints.making import agrees
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.ledger import Ledger
-from consentlib.log import LOST, WITHHELD, Entry
+from consentlib.log import LOST, WITHHELD, Entry, parse_leaf
 from consentlib.log.leaf import base64
+from consentlib.notary import Notary
 from consentlib.opening import Opened, begin, find
-from consentlib.outstanding import ERASURE, prepared_of
-from consentlib.privacy import erase_again
+from consentlib.outstanding import ERASURE, check_countable, prepared_of
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorder
+from consentlib.replay import replay, runs
 from consentlib.store import View
 from consentlib.transfer import finished, transfer
 
@@ -72,8 +74,11 @@ def recover(
     origin, size and root as restored, its newest checkpoint, `by`, `reason`), and every stop and erasure of the journal that
     it does not hold. `origin` is by default the old one with a number. Until all of it is there the new log allows nothing.
 
-    Raises `VerificationError` for a log that does not verify, `StoreUnavailableError` for a journal that is missing or damaged,
-    unless `without_journal`; `LedgerExistsError`, `KeyFileError`, `InputError` as `Ledger.create`.
+    Nothing may be recorded in the restored log any more: the new one would not know of it.
+
+    Raises `VerificationError` for a log that does not verify, `StoreUnavailableError` for a journal that is missing, damaged or
+    does not go back to the backup, unless `without_journal`; `LedgerExistsError`, `KeyFileError`, `InputError` as
+    `Ledger.create`.
     """
     for name, value in (("by", by), ("reason", reason)):
         if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
@@ -82,7 +87,7 @@ def recover(
     with closing(old.store):
         old.keys.verify(old.store.meta)
         old_origin = old.store.meta["origin"]
-        lines = None if without_journal else _lines(old.checkpoints)
+        lines = None if without_journal else _lines(old, old_origin)
         note = old.checkpoints.read()
         origin = origin or _next(old_origin)
         if origin == old_origin:
@@ -97,7 +102,7 @@ def recover(
                 facts: dict[str, Any] = {"from": old_origin, "size": report.size, "root": base64(report.root).decode()}
                 facts |= {"by": by, "reason": reason, "journal": lines is not None}
                 facts |= {} if note is None else {"checkpoint": note.decode("utf-8", "replace")}
-                stops, erasures = _append(new, facts, lost, lines or [], (clock or new.store.clock)())
+                stops, erasures = _append(new, facts, lost, lines or [], clock or new.store.clock)
     with Ledger.open(new_url, clock=clock, **place) as ledger:  # type: ignore[arg-type]
         ledger.verify(read_models=True)
         ledger.checkpoint()
@@ -119,37 +124,60 @@ class _Found:
 
 
 def _append(
-    new: Opened, facts: dict[str, Any], lost: list[tuple[int, str]], lines: Sequence[Line], now: int
+    new: Opened, facts: dict[str, Any], lost: list[tuple[int, str]], lines: Sequence[Line], clock: Clock
 ) -> tuple[int, int]:
-    """The record of the recovery and what the journal has besides, in one transaction. Gives how many stops and erasures."""
-    with new.store.write() as tx:
-        policy = read_scope(tx, Limit(tx.head().size)).policy
-        finished(tx)
-        recorder = Recorder(tx, keys=new.keys, origin=new.store.meta["origin"], policy=policy, now=now)
+    """Record the recovery and what the journal has besides, then lift the mark. Gives how many stops and erasures."""
+    with _recording(new, clock()) as recorder:
         recorder.append("log.recovered", {"occurred_at": recorder.time, **facts})
         if lost:
             said = {"occurred_at": recorder.time, "reason": "key-erased", "by": facts["by"]}
             recorder.append("part.erased", {**said, "parts": [list(part) for part in lost]})
-        held = tx.events([line.id for line in lines])
-        missing = [line for line in lines if held[line.id] is None]
-        for line in missing:
-            if line.said["type"] == ERASURE:
-                erase_again(recorder, new.keys, line)
-            else:
-                recorder.record(prepared_of(line))
-        recorder.finish()
+    with new.store.read() as view:
+        held = view.events([line.id for line in lines])
+    missing = [line for line in lines if held[line.id] is None]
+    for run in runs([line if line.said["type"] == ERASURE else prepared_of(line) for line in missing]):
+        with _recording(new, clock()) as recorder:
+            replay(recorder, new.keys, run)
+    with new.store.write() as tx:
+        finished(tx)
     erasures = sum(line.said["type"] == ERASURE for line in missing)
     return len(missing) - erasures, erasures
 
 
-def _lines(kept: CheckpointStore) -> list[Line]:
+@contextmanager
+def _recording(new: Opened, now: int) -> Iterator[Recorder]:
+    """A recorder for the new log, which is marked still."""
+    with new.store.write() as tx:
+        policy = read_scope(tx, Limit(tx.head().size)).policy
+        recorder = Recorder(tx, keys=new.keys, origin=new.store.meta["origin"], policy=policy, now=now)
+        yield recorder
+        recorder.finish()
+
+
+def _lines(old: Opened, origin: str) -> list[Line]:
+    """What the journal of the restored log has, if it has every stop that the log may have forgotten."""
+    journal = old.checkpoints.journal
     try:
-        if not kept.journal.exists():
+        if not journal.exists():
             raise StoreUnavailableError("expected the stop journal beside the checkpoints, found none")
-        return kept.journal.read()[0]
+        if _as_signed(old, origin) < journal.since():
+            raise StoreUnavailableError("expected a stop journal that goes back to the backup, found a later or pruned one")
+        lines, _ = journal.read()
+        for line in lines:
+            check_countable(line)
     except StoreUnavailableError as error:
         error.add_note("find it, or recover without it: then each person must agree anew to all that a no can end")
         raise
+    return list({line.id: line for line in lines}.values())
+
+
+def _as_signed(old: Opened, origin: str) -> int:
+    """The recorded time (ms) of the newest entry that the restored log surely had before: one that a checkpoint covers."""
+    notary = Notary(old.store, origin, old.keys, old.checkpoints, key_file=old.key_file)
+    with old.store.read() as view:
+        sizes = [one.size for one in notary.earlier(view.head().size + 1) if agrees(view, one)]
+        entry = view.entry(max(sizes) - 1) if sizes else None
+    return 0 if entry is None else parse_leaf(entry.leaf).t
 
 
 def _next(origin: str) -> str:

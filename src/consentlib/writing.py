@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -20,8 +20,9 @@ from consentlib.keys import Keys
 from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
-from consentlib.privacy import Erasure, erase, erase_again, erasure_line
+from consentlib.privacy import Erasure, erase, erasure_line
 from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
+from consentlib.replay import replay, runs
 from consentlib.settling import settle
 from consentlib.store import Store
 from consentlib.store.protocol import Changes
@@ -57,46 +58,55 @@ class Writing:
     def record(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction, all or none; the stops among them are kept in the journal first, and stay.
 
-        Where the log can't be written, stops alone are answered from the journal.
+        Where the log can't be written, stops alone are answered from the journal. Where the list can't be recorded, its stops
+        are recorded without the others.
         """
-        prepared = list(each(lambda event: prepare(event, self._keys), events))
-        stops = [one for one in prepared if isinstance(one.event, Stop)]
-        kept = bool(stops) and self._outstanding.keep(stops, self._clock())
-        recorded: list[Recorded] = []
+        events = list(events)
+        stops = {at: prepare(one, self._keys) for at, one in enumerate(events) if isinstance(one, Stop)}
+        kept = bool(stops) and self._outstanding.keep(list(stops.values()), self._clock())
         try:
-            if prepared:
-                try:
-                    recorded = self._append(prepared)
-                except CommitUndoneError:  # nothing of it is there, so that nothing is doubled
-                    recorded = self._append(prepared)
-        except ConsentlibError as error:
-            if not kept:
-                raise
-            self._outstanding.failed(stops)
-            if not isinstance(error, StoreUnavailableError):
-                self.catch_up()
-                raise
-            if len(stops) < len(prepared):
+            return self._append(list(each(lambda at: stops.get(at) or prepare(events[at], self._keys), range(len(events)))))
+        except StoreUnavailableError as error:
+            if kept:
+                self._outstanding.failed(stops.values())
+            if not kept or len(stops) < len(events):
                 raise
             _log.error("a stop is in the journal alone, the log could not be written: %s", error)
-            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops]
-        return recorded
+            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops.values()]
+        except ConsentlibError:
+            self._append_alone(list(stops.values()), kept=kept)
+            raise
 
     def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
-        with self.appending() as recorder:
-            recorder.expect(prepared)
-            return list(each(recorder.record, prepared))
+        def append() -> list[Recorded]:
+            with self.appending() as recorder:
+                recorder.expect(prepared)
+                return list(each(recorder.record, prepared))
+
+        return _once_more(append) if prepared else []
+
+    def _append_alone(self, stops: Sequence[Prepared], *, kept: bool) -> None:
+        """Record the stops of a list that was refused. The caller learns of the refusal; what else goes wrong is logged."""
+        try:
+            self._append(stops)
+        except ConsentlibError as error:
+            if kept:
+                self._outstanding.failed(stops)
+            _log.error("the stops of a refused list could not be recorded: %s", error)
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase the person behind an address. See `privacy.erase`."""
         line = erasure_line(self._keys, stop_key(address), self._clock(), reason=reason, by=by)
+        kept = False
+
+        def keep(lines: Sequence[Line]) -> None:
+            nonlocal kept
+            kept = self._outstanding.keep_lines(lines)
+
         try:
-            try:
-                erased = self._erase(address, line)
-            except CommitUndoneError:
-                erased = self._erase(address, line)
+            erased = _once_more(lambda: self._erase(address, line, keep))
         except StoreUnavailableError as error:
-            if not self._outstanding.keep_lines([line]):
+            if not kept and not self._outstanding.keep_lines([line]):
                 raise
             _log.error("an erasure is in the journal alone, the log could not be written: %s", error)
             return Erasure(None, 0, 0, pending=True)
@@ -105,9 +115,9 @@ class Writing:
         except StoreUnavailableError:
             return evolve(erased, pending=True)
 
-    def _erase(self, address: str, line: Line) -> Erasure:
+    def _erase(self, address: str, line: Line, keep: Callable[[Sequence[Line]], None]) -> Erasure:
         with self.appending() as recorder:
-            return erase(recorder, self._keys, stop_key(address), line, keep=self._outstanding.keep_lines)
+            return erase(recorder, self._keys, stop_key(address), line, keep=keep)
 
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
@@ -115,17 +125,11 @@ class Writing:
             if not self._outstanding.any():
                 return
             with self._store.read() as view:
-                if not self._outstanding.due(view, self._clock()):
-                    return
-            erased = False
-            with self._transaction() as recorder:
-                for one in self._outstanding.due(recorder.view, recorder.now):
-                    if isinstance(one, Prepared):
-                        recorder.record(one)
-                    else:
-                        erase_again(recorder, self._keys, one)
-                        erased = True
-            if erased:
+                due = self._outstanding.due(view, self._clock())
+            for run in runs(due):
+                with self._transaction() as recorder:
+                    replay(recorder, self._keys, run)
+            if any(isinstance(one, Line) for one in due):
                 self._store.purge()
         except ConsentlibError as error:
             _log.error("what waits in the stop journal could not be recorded: %s", error)
@@ -197,3 +201,14 @@ class Writing:
             head = tx.head()
             if head.unverified != problem:
                 tx.apply(Changes(head._replace(unverified=problem)))
+
+
+_Out = TypeVar("_Out")
+
+
+def _once_more(act: Callable[[], _Out]) -> _Out:
+    """What `act` gives; done a second time where its commit was found undone, as nothing is doubled then."""
+    try:
+        return act()
+    except CommitUndoneError:
+        return act()

@@ -40,7 +40,7 @@ spec.loader.exec_module(standalone)
 
 def lines(path: Path) -> list[Entry]:
     """The entries of a disclosure."""
-    return [parse_line(line) for line in members(path)["disclosure.ndjson"].splitlines()]
+    return [parse_line(line) for line in members(path)["disclosure.ndjson"].splitlines(keepends=True)]
 
 
 def facts(entry: Entry) -> dict[str, object]:
@@ -360,6 +360,15 @@ def script(path: Path, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = standalone.main([str(path), "--json", *map(str, arguments)])
     return code, json.loads(out.getvalue())
+
+
+def test_missing_line_end(busy: Shop, tmp_path: Path) -> None:
+    """Without the end of its last line no verifier takes it: each line has one spelling."""
+    busy.ledger.disclose(ANN, tmp_path / "anna.zip")
+    files = members(tmp_path / "anna.zip")
+    bad = pack(tmp_path / "bad.zip", {**files, "disclosure.ndjson": files["disclosure.ndjson"][:-1]})
+    assert not library(bad, key(busy))
+    assert script(bad, "--key", busy.ledger.verifier)[0] == 40
 
 
 @pytest.mark.parametrize("places", [6, pytest.param(100, marks=pytest.mark.slow)])

@@ -372,7 +372,7 @@ def test_exports_are_listed(shop: Shop, tmp_path: Path) -> None:
     assert ["3", "2026-03-02 10:00:00", "one person's entries", "dpo"] in page.rows
     assert ["4", "2026-03-03 10:00:00", "the whole log", "auditor …"] in page.rows
     with zipfile.ZipFile(tmp_path / "eve.zip") as archive:
-        facts = json.loads(parse_line(archive.read("disclosure.ndjson").splitlines()[-1]).parts["facts"][1])
+        facts = json.loads(parse_line(archive.read("disclosure.ndjson").splitlines(keepends=True)[-1]).parts["facts"][1])
     assert facts["address"][:9] not in page.text
 
 

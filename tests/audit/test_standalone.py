@@ -24,7 +24,7 @@ import consentlib
 from consentlib import codec
 from consentlib.audit.verify import verify_file
 from consentlib.errors import ConsentlibError, FormatError, VerificationError
-from consentlib.log import Entry, commitment, format_line, genesis, leaf_hash, merkle, parse_line
+from consentlib.log import WITHHELD, Entry, commitment, format_line, genesis, leaf_hash, merkle, parse_line
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.leaf import base64
 from consentlib.log.note import Signer, open_note, sign_note
@@ -399,6 +399,14 @@ def test_what_was_asked_for(export: SimpleNamespace) -> None:
 # ---- Lines and leaves
 
 
+def test_missing_line_end(export: SimpleNamespace, tmp_path: Path) -> None:
+    """A log without the end of its last line is refused, by script and library: each line has one spelling."""
+    path = pack(tmp_path / "cut.zip", b"".join(export.lines)[:-1])
+    assert f"line {len(export.lines)}: expected a line end" in refused(path)
+    with pytest.raises(FormatError, match=f"line {len(export.lines)}: .* one spelling"):
+        verify_file(path)
+
+
 def leaf(
     index: int,
     prev: bytes,
@@ -457,6 +465,12 @@ BROKEN: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "absurd time": (lambda: chain({"parts": ONE, "t": 253402300800000}), "1970 to 9999"),
     "negative time": (lambda: chain({"parts": ONE, "t": -1}), "1970 to 9999"),
     "strange part name": (lambda: chain({"parts": {"facts.0": b"{}"}}), "expected"),
+    "no base64 as commitment": (
+        lambda: [
+            format_line(Entry(0, leaf(0, genesis(ORIGIN), b"facts %b=\n" % (b"!" * 43)), {"facts": WITHHELD})),
+        ],
+        "a part's name and its commitment",
+    ),
     "short salt": (lambda: chain({"parts": {"facts": (b"", b"{}")}}), "to open its commitment"),
     "edited part": (lambda: [chain({"parts": ONE})[0].replace(base64(b"{}"), base64(b"[]"))], "to open its commitment"),
     "gone without a record": (lambda: chain(GONE, {"parts": ONE}), "entry 0: expected part `person` or a record"),
@@ -520,7 +534,7 @@ def test_sound_logs(tmp_path: Path) -> None:
     """The logs that the broken ones are made from are accepted, erasures in every shape among them."""
     whole = chain(GONE, {"parts": {"facts": b"", "facts.2": b"x", "person": b"\xff" * 40_000}}, erasing([0, "person"]))
     left_out = [whole[0].replace(b',"person":null', b""), *whole[1:]]
-    for lines in (whole, left_out, [*whole[:-1], whole[-1].rstrip(b"\n")]):
+    for lines in (whole, left_out):
         path = pack(tmp_path / "whole.zip", lines)
         assert (run(path)[0], run(path)[1]["erased"]) == (10, 1)
         assert library_accepts(path)

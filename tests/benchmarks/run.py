@@ -8,80 +8,27 @@ million entries takes minutes to build: `--entries 1000000`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
-import consentlib
-from consentlib import Ledger, Message, load_policy
+from customers import BATCH, POLICY, address, build, customers, signed_up
+from measuring import Row, in_turn, python, show
+from whole_log import whole_log
+
+from consentlib import Ledger, Message
 from consentlib.addresses import address_key, normalise
-from consentlib.events import ConsentConfirmed, ConsentGiven, Event, Evidence, OrderPlaced
+from consentlib.events import ConsentConfirmed
 from consentlib.fold import Fold
 from consentlib.keys import Keys
 from consentlib.rules import Holdings, Request, Texts, judge
 
-POLICY = load_policy(Path(consentlib.__file__).with_name("policy") / "littlesteps.toml")
 SEND = Message(marketing=True, unsubscribe=True, sender_identified=True)
 USE = "marketing_newsletter"
-BATCH = 1_000
-
-
-class Row(NamedTuple):
-    """A line of the table: what was measured, the raw operation beside it, the target and whether it was reached."""
-
-    name: str
-    value: str
-    raw: str
-    target: str
-    reached: bool | None
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def in_turn(rounds: int, *works: Callable[[], object]) -> list[float]:
-    """The median seconds of each, measured in turns."""
-    taken = [[timed(work) for work in works] for _ in range(rounds)]
-    return [median(column) for column in zip(*taken, strict=True)]
-
-
-def address(number: int) -> str:
-    return f"customer-{number}@example.dk"
-
-
-def signed_up(number: int) -> ConsentGiven:
-    evidence = Evidence(ip="192.0.2.7", user_agent="Mozilla/5.0 (X11; Linux x86_64)")
-    return ConsentGiven(address(number), form="footer", evidence=evidence)
-
-
-def customers(numbers: Iterable[int]) -> Iterator[Event]:
-    """What a shop records of each customer: a sign-up, its confirmation, an order."""
-    for number in numbers:
-        yield signed_up(number)
-        yield ConsentConfirmed(address(number))
-        yield OrderPlaced(address(number), order=f"o-{number}", product_category="baby", optout_offered=True)
-
-
-def build(folder: Path, entries: int) -> Ledger:
-    """A ledger of about this many entries, three a customer."""
-    ledger = Ledger.create(f"sqlite:///{folder}/{entries}.db", policy=POLICY)
-    for start in range(0, entries // 3, BATCH):
-        ledger.record_many(customers(range(start, min(start + BATCH, entries // 3))))
-    return ledger
 
 
 def raw_database(path: Path) -> sqlite3.Connection:
@@ -195,29 +142,6 @@ def judging(rounds: int, each: int) -> Iterator[Row]:
     yield Row("judge from a fold", f"{took / each * 1e6:.1f} us", "", "<= 5 us", took / each <= 5e-6)
 
 
-def whole_log(folder: Path, rounds: int, sizes: list[int]) -> Iterator[Row]:
-    """Verifying and exporting, and the memory of both at two sizes."""
-    size = sizes[-1]
-    with Ledger.open(f"sqlite:///{folder}/{size}.db") as ledger, closing(sqlite3.connect(folder / f"{size}.db")) as raw:
-        entries = raw.execute("SELECT count(*) FROM consentlib_entries").fetchone()[0]
-
-        def read() -> None:
-            for table in ("entries", "parts"):
-                for _ in raw.execute(f"SELECT * FROM consentlib_{table}"):
-                    pass
-
-        raw_took, verified, exported = in_turn(rounds, read, ledger.verify, lambda: ledger.export(folder / "export.zip"))
-        rate = entries / verified
-        raw_rate = f"{entries / raw_took:,.0f}/s to read the rows"
-        yield Row(f"verify chain and content, {entries:,} entries", f"{rate:,.0f}/s", raw_rate, ">= 120,000/s", rate >= 120_000)
-        yield Row(f"export, {entries:,} entries", f"{entries / exported:,.0f}/s", raw_rate, "", None)
-    for name in ("verify", "export"):
-        peaks = [peak(name, folder, one) for one in sizes]
-        more = (peaks[-1] - peaks[0]) / 1024
-        shown = " and ".join(f"{one / 1024:.0f} MB" for one in peaks)
-        yield Row(f"memory of {name}, {sizes[0]:,} and {size:,} entries", shown, "", "constant", more < 24)
-
-
 def replaying(folder: Path, rounds: int, people: int) -> Iterator[Row]:
     """Judging recorded sends anew: what *meaning* adds to verifying, where everybody got ten letters."""
     with Ledger.create(f"sqlite:///{folder}/sent.db", policy=POLICY) as ledger:
@@ -227,31 +151,6 @@ def replaying(folder: Path, rounds: int, people: int) -> Iterator[Row]:
         verified, judged = in_turn(rounds, ledger.verify, lambda: ledger.verify(meaning=True))
     rate = f"{sends / max(judged - verified, 1e-9):,.0f}/s"
     yield Row(f"meaning, {sends:,} sends", rate, f"{judged / verified:.0f} times verify alone", "", None)
-
-
-PEAK = """
-import resource, sys
-from consentlib import Ledger
-with Ledger.open("sqlite:///" + sys.argv[2]) as ledger:
-    ledger.verify() if sys.argv[1] == "verify" else ledger.export(sys.argv[2] + ".zip")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def peak(name: str, folder: Path, size: int) -> int:
-    """The largest resident size, in KiB, of a process that does this to a ledger."""
-    return int(python(PEAK, name, f"{folder}/{size}.db"))
-
-
-def python(code: str, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        check=True,
-        text=True,
-        stdout=subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    return done.stdout
 
 
 IMPORT = """
@@ -272,16 +171,6 @@ def importing(folder: Path, rounds: int) -> Iterator[Row]:
     yield Row("import consentlib", f"{ours:.0f} ms", f"{attrs:.0f} ms for attrs", "<= 40 ms", ours <= 40)
 
 
-def show(rows: Iterable[Row], *, as_json: bool) -> None:
-    """Each row as soon as it is known."""
-    if not as_json:
-        print(f"{'':52}{'ours':>22}  {'raw, in the same run':34}{'target':>14}")
-    for row in rows:
-        mark = "" if row.reached is None else "  ok" if row.reached else "  short"
-        line = f"{row.name:52}{row.value:>22}  {row.raw:34}{row.target:>14}{mark}"
-        print(json.dumps(row._asdict()) if as_json else line, flush=True)
-
-
 def run(rounds: int, each: int, sizes: list[int]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -300,7 +189,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="one object a line")
     chosen = parser.parse_args()
-    rows = run(1, 3, [30, 60]) if chosen.quick else run(chosen.rounds, 1_000, [10_000, chosen.entries])
+    sizes = sorted({10_000, min(100_000, chosen.entries), chosen.entries})
+    rows = run(1, 3, [30, 60]) if chosen.quick else run(chosen.rounds, 1_000, sizes)
     show(rows, as_json=chosen.json)
 
 

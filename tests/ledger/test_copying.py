@@ -209,16 +209,10 @@ def _killed_at_each_step(shop: Shop, new: str, tmp_path: Path) -> int:
         copy(shop.url, new, new_checkpoints=folder / "signed")
         assert held(new) == expected
         assert mark(new) is None
-        assert (folder / "signed" / "stops").read_bytes() == _journal(shop).read_bytes()
+        assert FileJournal(folder / "signed" / "stops").read()[0] == shop.ledger.journal.read()[0]
         shutil.rmtree(folder)
         shutil.copytree(begun, folder)
         step += 1
-
-
-def _journal(shop: Shop) -> Path:
-    journal = shop.ledger.journal
-    assert isinstance(journal, FileJournal)
-    return journal.path
 
 
 def _size_if_open(path: Path) -> int | None:

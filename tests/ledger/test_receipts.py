@@ -116,6 +116,36 @@ def test_of_an_edited_leaf(shop: Shop) -> None:
     assert caught.value.level == "proof"
 
 
+def test_many(shop: Shop) -> None:
+    """Many at once, in any order and more than once, are the receipts that single calls give, under one checkpoint."""
+    recorded = [shop.ledger.withdraw(f"p{number}@example.dk", limited=True) for number in range(20)]
+    asked = [*reversed(recorded), 0, *recorded[5:9], 13]
+    receipts = list(shop.ledger.receipts(iter(asked)))
+    assert receipts == [shop.ledger.receipt(one) for one in asked]
+    for one, receipt in zip(asked, receipts, strict=True):
+        assert verify_receipt(receipt, [key(shop)]).index == (one if isinstance(one, int) else one.index)
+    assert list(shop.ledger.receipts([])) == []
+
+
+def test_many_and_one_wrong(shop: Shop) -> None:
+    """One index among them that is no entry's is an error."""
+    with pytest.raises(InputError, match="expected the index of one of `1` entries"):
+        list(shop.ledger.receipts([0, 1]))
+
+
+@pytest.mark.parametrize("statement", ["UPDATE consentlib_nodes SET hash = zeroblob(32)", "DELETE FROM consentlib_nodes"])
+@pytest.mark.parametrize("place", ["level = 1 AND position = 0", "level = 2 AND position = 1", "level = 3 AND position = 0"])
+def test_of_a_damaged_tree(shop: Shop, statement: str, place: str) -> None:
+    """No receipt is handed out that needs a node that is not as it was signed, or is not there, also among many."""
+    for number in range(14):
+        shop.ledger.withdraw(f"p{number}@example.dk", limited=True)
+    shop.ledger.checkpoint()
+    shop.steal(f"{statement} WHERE {place}")
+    with pytest.raises(VerificationError) as caught:
+        list(shop.ledger.receipts(range(15)))
+    assert caught.value.level in ("proof", "history")
+
+
 # What `verify_receipt` refuses.
 
 

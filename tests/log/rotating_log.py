@@ -117,6 +117,12 @@ CASES: Mapping[str, Case] = {
     "the first key is not let in again": Case(
         12, {3: "one to two", 6: "two to one"}, [Signed(12, "one"), Signed(4, "one two"), Signed(8, "two")], "one", [], 40
     ),
+    "of two keys in a ring the one with the larger id is replaced": Case(
+        9, {0: "one to three", 1: "three to one"}, [Signed(9, "one"), Signed(2, "one three")], "one", [], 40
+    ),
+    "of two keys in a ring the one with the smaller id signs on": Case(
+        9, {0: "one to three", 1: "three to one"}, [Signed(9, "three"), Signed(2, "one three")], "one", [], 10, "signature"
+    ),
     "the first key signs on, and the last key has signed": Case(
         12, {3: "one to two", 6: "two to three"}, [Signed(12, "one"), Signed(8, "three")], "one three", [], 40
     ),

@@ -273,3 +273,15 @@ def test_published_log(size: int) -> None:
         assert b"".join(hashes) == (log / f"tile/0/000.p/{size}").read_bytes()
     assert len(hashes) == size
     assert merkle.root(hashes) == b64decode(root)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_subtrees_extend(start: int, count: int) -> None:
+    """The subtrees over some leaves, put on the frontier before them, lead to the frontier after them."""
+    frontier, _ = merkle.extend_many(b"", 0, LEAVES[:start])
+    after = (LEAVES * 3)[start : start + count]
+    nodes = merkle.subtrees(start, after)
+    for _, position, value in nodes:
+        frontier, _ = merkle.extend(frontier, position, value)
+    assert frontier == merkle.extend_many(b"", 0, [*LEAVES[:start], *after])[0]
+    assert len({level for level, _, _ in nodes}) * 2 >= len(nodes)

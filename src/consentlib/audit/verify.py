@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from consentlib.errors import FormatError, VerificationError
-from consentlib.log import Entry, Head, Report, parse_line, verify_entries
+from consentlib.audit.reading import LONGEST_LINE, LONGEST_NOTE, opened_lines, opened_zip, parsed, read_member
+from consentlib.audit.sharing import share
+from consentlib.errors import FormatError, InputError, VerificationError
+from consentlib.log import Entry, Head, Report
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.note import Verifier
+from consentlib.log.span import Span, check_span
 from consentlib.log.trust import Trust
+from consentlib.log.verify import not_empty, span_ranges, verify_spans
 from consentlib.signing import verify
-from consentlib.store.protocol import View
+from consentlib.store.protocol import Head as StoredHead
+from consentlib.store.protocol import Store, View
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
-_LONGEST_LINE: Final = 8_000_000
-_MOST_RATIO: Final = 1_000
-LONGEST_NOTE: Final = 100_000
+_Range = tuple[int, int]  # start, stop
+_Each = Callable[[Entry], None]
 
 
 def verify_view(
@@ -33,13 +38,16 @@ def verify_view(
     meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    store: Store | None = None,
+    processes: int = 1,
 ) -> Report:
     """Chain and content of everything a view shows, that its head agrees, and that the columns beside each leaf do.
 
     With a `shipped` checkpoint of the whole, opened under a pinned key, also the signature; with `checkpoints` that an auditor
     holds besides, also that each is a prefix (level *history*): opened likewise, or signed notes for `verifiers` to judge. With
-    `meaning` the rules are replayed over what the log holds (not over what the view keeps beside it). `each` as in
-    `verify_file`.
+    `meaning` the rules are replayed over what the log holds (not over what the view keeps beside it). `each` and `processes` as
+    in `verify_file`; more than one process needs the `store`, opened anew in each. Raises `InputError` for a store that can't
+    be.
     """
     if meaning:
         return _with_meaning(
@@ -48,24 +56,59 @@ def verify_view(
             ),
             each,
         )
+    if processes > 1 and store is None:
+        raise InputError("expected the store that the other processes should open, found none")
+    shared = processes > 1 and each is None
     head = view.head()
-    found = Head(head.size, head.tip, head.time, head.frontier)
     trust, held = _claimed(verifiers, checkpoints, opened=shipped)
-    try:
-        entries = _beside(view) if each is None else _handed(_beside(view), each)
-        return verify_entries(
-            entries, origin=origin, head=found, shipped=shipped, checkpoints=held, trust=trust, progress=progress
+    ranges = [*shipped, *held]
+    here = partial(_check_range, view, each=each)
+    work, begin = (_check_elsewhere, _open_elsewhere) if shared else (here, None)
+    with share(work, span_ranges(ranges), processes if shared else 1, begin=begin, arguments=(store, head)) as spans:
+        return verify_spans(
+            _until_end(head.size, span_ranges(ranges), spans, here),
+            origin=origin,
+            head=Head(head.size, head.tip, head.time, head.frontier),
+            shipped=shipped,
+            checkpoints=held,
+            trust=trust,
+            progress=progress,
         )
-    except (TypeError, ValueError, AttributeError) as error:
-        # A value of another type than any writer stores: the rows were edited, and badly.
-        raise VerificationError(
-            f"expected rows that can be read, found one that can't: `{type(error).__name__}`", level="content"
-        ) from error
 
 
-def _beside(view: View) -> Iterator[Entry]:
+def _until_end(
+    size: int, ranges: Iterable[_Range], spans: Iterable[Span | None], here: Callable[[_Range], Span]
+) -> Iterator[Span]:
+    """The spans, checked here where another process could not, up to the first that is beyond `size` and empty."""
+    for reach, found in zip(ranges, spans, strict=False):
+        span = here(reach) if found is None else found
+        if reach[0] >= size and not not_empty(span):
+            return
+        yield span
+
+
+def _check_range(view: View, reach: _Range, each: _Each | None = None) -> Span:
+    start, stop = reach
+    return _checked(_beside(view, start, stop), start, each)
+
+
+_elsewhere: View | None = None
+"""In a process that shares the work: its own view; None if that shows another moment than the verifier's, and is of no use."""
+
+
+def _open_elsewhere(store: Store, head: StoredHead) -> None:
+    global _elsewhere
+    view = store.read().__enter__()  # open for as long as the process lives
+    _elsewhere = view if view.head() == head else None
+
+
+def _check_elsewhere(reach: _Range) -> Span | None:
+    return None if _elsewhere is None else _check_range(_elsewhere, reach)
+
+
+def _beside(view: View, start: int, stop: int) -> Iterator[Entry]:
     """The entries, each compared with the time and kind that are stored in clear beside it."""
-    for entry, (_, time, kind) in zip(view.entries(), view.kinds(), strict=True):
+    for entry, (_, time, kind) in zip(view.entries(start, stop), view.kinds(start, stop), strict=True):
         yield entry
         # The verifier has parsed the leaf by now, or it would not ask for the next: its lines need no second look.
         _, _, _, _, stated_time, stated_kind, _ = entry.leaf.split(b"\n", 6)
@@ -87,6 +130,7 @@ def verify_file(
     meaning: bool = False,
     each: Callable[[Entry], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    processes: int = 1,
 ) -> Report:
     """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
 
@@ -94,7 +138,8 @@ def verify_file(
     signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
     are judged by the same keys, or opened ones. `each` is handed every entry that is in order by itself; what it gathered
     counts only once all of the log has verified. With `meaning` the rules are replayed over every recorded send; without a
-    ground it is a finding in the report, no error. Raises `VerificationError` or `FormatError`.
+    ground it is a finding in the report, no error. `processes` share the work (see `share`), unless there is an `each` or
+    `meaning`, which need the entries in their order. Raises `VerificationError` or `FormatError`.
     """
     if meaning:
         return _with_meaning(
@@ -111,35 +156,50 @@ def verify_file(
             raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
         trust, held = _claimed(verifiers, checkpoints)
         shipped = [] if trust is None else _shipped(archive, names, trust)
+        work = partial(_check_lines, each=each)
         with opened_lines(archive, "log.ndjson") as lines:
-            entries = lines if each is None else _handed(lines, each)
-            return verify_entries(entries, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
+            pieces = _pieces(lines, span_ranges([*shipped, *held]))
+            with share(work, pieces, processes if each is None else 1) as spans:
+                return verify_spans(spans, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
 
 
-@contextmanager
-def opened_zip(path: Path) -> Iterator[ZipFile]:
-    """A zip to read from. Raises `FormatError` where it is none, is damaged, or can't be read, also later in the block."""
-    import zipfile
-    import zlib
+def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines of each range with their first index; in several pieces where they are long, as all of a piece is in memory."""
+    for start, stop in ranges:
+        while start < stop:
+            piece: list[bytes] = []
+            room = LONGEST_LINE
+            for line in islice(lines, stop - start):
+                piece.append(line)
+                room -= len(line)
+                if room < 0:
+                    break
+            if not piece:
+                return
+            yield start, piece
+            start += len(piece)
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
-    except OSError as error:
-        raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
+
+def _check_lines(piece: tuple[int, list[bytes]], each: _Each | None = None) -> Span:
+    start, lines = piece
+    return _checked(parsed(lines, start), start, each)
 
 
-def read_member(archive: ZipFile, name: str, longest: int) -> bytes:
-    """A file of a zip. Raises `FormatError` where there is none or it is longer."""
-    try:
-        info = archive.getinfo(name)
-    except KeyError:
-        raise FormatError(f"expected `{name}` in the zip, found none") from None
-    if info.file_size > longest:
-        raise FormatError(f"expected at most {longest} bytes in `{name}`, found more")
-    return archive.read(info)
+def _checked(entries: Iterator[Entry], start: int, each: _Each | None) -> Span:
+    """The span of entries, those of them that are in order handed over."""
+    if each is None:
+        return check_span(entries, start)
+    drawn: list[Entry] = []
+    span = check_span(_noted(entries, drawn), start)
+    for entry in drawn[: span.size]:
+        each(entry)
+    return span
+
+
+def _noted(entries: Iterator[Entry], drawn: list[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        drawn.append(entry)
+        yield entry
 
 
 def _with_meaning(verify: Callable[[Callable[[Entry], None]], Report], each: Callable[[Entry], None] | None) -> Report:
@@ -155,13 +215,6 @@ def _with_meaning(verify: Callable[[Callable[[Entry], None]], Report], each: Cal
         return verify(both)
 
     return verify_meaning(handing)
-
-
-def _handed(entries: Iterator[Entry], each: Callable[[Entry], None]) -> Iterator[Entry]:
-    """The entries, each handed over once the verifier asks for the next: it has verified this one by then."""
-    for entry in entries:
-        yield entry
-        each(entry)
 
 
 def _claimed(
@@ -189,25 +242,3 @@ def _shipped(archive: ZipFile, names: Sequence[str], trust: Trust) -> list[Check
     for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
         found.append(trust.claim(read_member(archive, name, LONGEST_NOTE)))
     return found
-
-
-@contextmanager
-def opened_lines(archive: ZipFile, name: str) -> Iterator[Iterator[Entry]]:
-    """The entries in a file of a zip, one a line. Raises `FormatError` with the line's number."""
-    info = archive.getinfo(name)
-    if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
-        raise FormatError("expected a log packed by less than a thousand times, found more")
-    with archive.open(info) as file:
-        yield _lines(file)
-
-
-def _lines(file: IO[bytes]) -> Iterator[Entry]:
-    number = 0
-    while line := file.readline(_LONGEST_LINE + 1):
-        number += 1
-        if len(line) > _LONGEST_LINE:
-            raise FormatError(f"line {number}: expected at most {_LONGEST_LINE} bytes, found more")
-        try:
-            yield parse_line(line)
-        except FormatError as error:
-            raise FormatError(f"line {number}: {error}") from None

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from consentlib import codec
+from consentlib.audit.reading import LONGEST_NOTE, opened_lines, opened_zip, parsed, read_member
 from consentlib.audit.receipt import check_parts, read_entry
-from consentlib.audit.verify import LONGEST_NOTE, opened_lines, opened_zip, read_member
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import NEVER_ERASED, WITHHELD, Entry, Leaf, Report, format_line
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.consistency import Consistency
 from consentlib.log.note import Verifier, parse_note
 from consentlib.log.receipt import Proof
-from consentlib.log.verify import named_parts
+from consentlib.log.span import named_parts
 from consentlib.signing import verify
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def verify_disclosure(
         if origin not in (None, signed.origin):
             raise VerificationError("expected the log of the origin named, found another", level="chain")
         shown = _Shown(archive, signed)
-        with opened_lines(archive, LINES) as entries:
-            for count, entry in enumerate(entries, start=1):
+        with opened_lines(archive, LINES) as lines:
+            for count, entry in enumerate(parsed(lines), start=1):
                 shown.see(entry)
                 if progress is not None:
                     progress(count)

@@ -34,13 +34,10 @@ class Newest(NamedTuple):
 
 
 def frontier_at(view: View, size: int) -> bytes:
-    """The frontier that the tree had at an earlier size, from the stored subtrees."""
-    found, start = b"", 0
-    for level in range(size.bit_length() - 1, -1, -1):
-        if size >> level & 1:
-            found += view.node(level, start >> level)
-            start += 1 << level
-    return found
+    """The frontier that the tree had at an earlier size, from the stored subtrees. Raises KeyError where one is missing."""
+    places = [(level, (size >> level) - 1) for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+    found = view.nodes(places)
+    return b"".join([found[place] for place in places])
 
 
 def check_extends(view: View, checkpoint: Checkpoint, origin: str) -> None:

@@ -37,10 +37,10 @@ class SqliteCheckpoints:
         self._log = log
         self.journal: StopJournal = FileJournal(self.place.with_name(f"{path.name}.{log}.stops"))
 
-    def prepare(self) -> None:
+    def prepare(self, since: int = 0) -> None:
         with self._connected(make=True) as conn:
             conn.execute(_TABLE)
-        self.journal.begin()
+        self.journal.begin(since)
 
     def read(self) -> bytes | None:
         rows = self._ask(_NEWEST)

@@ -17,8 +17,8 @@ class CheckpointStore(Protocol):
     @property
     def journal(self) -> StopJournal: ...
 
-    def prepare(self) -> None:
-        """Begin the journal. Raises `StoreUnavailableError` unless both can be kept here: asked before a ledger is made."""
+    def prepare(self, since: int = 0) -> None:
+        """Begin the journal, see `StopJournal.begin`. Raises `StoreUnavailableError` unless both can be kept here."""
         ...
 
     def read(self) -> bytes | None:
@@ -63,7 +63,7 @@ class MemoryCheckpoints:
         """That of a named memory ledger, the same each time in a process; a fresh one for an anonymous one."""
         return cls() if url in ("memory:", "memory://") else cls._by_url.setdefault(url, cls())
 
-    def prepare(self) -> None:
+    def prepare(self, since: int = 0) -> None:
         """There is always room."""
 
     def read(self) -> bytes | None:
@@ -89,12 +89,12 @@ class FileCheckpoints:
         self._path = self.folder / "checkpoint"
         self.journal: StopJournal = FileJournal(self.folder / "stops")
 
-    def prepare(self) -> None:
+    def prepare(self, since: int = 0) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with locked(self.folder / "lock"):
                 pass
-            self.journal.begin()
+            self.journal.begin(since)
         except OSError as error:
             problem = f"expected a folder for checkpoints at `{self.folder}`, found: {error.strerror}"
             raise StoreUnavailableError(problem, note="pass `checkpoints`, or set CONSENTLIB_CHECKPOINTS") from error

@@ -16,9 +16,10 @@ from attrs import frozen
 
 from consentlib.asking import Mode
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
-from consentlib.errors import ConsentlibError, InputError, VerificationError
+from consentlib.errors import ConsentlibError, FormatError, InputError, VerificationError
 from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
+from consentlib.log.checkpoint import parse_checkpoint
 from consentlib.store import open_locked_store
 
 DENIED: Final = 1
@@ -177,6 +178,23 @@ def read_bytes(file: str) -> bytes:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except (OSError, ValueError) as error:
         fail(f"expected a readable file, found: {(getattr(error, 'strerror', None) or 'no such name').lower()}")
+
+
+def read_checkpoints(files: Sequence[str]) -> list[bytes]:
+    """The checkpoints that somebody kept. A file that is none is a mistake of the caller's, not of the log's."""
+    found = [read_bytes(file) for file in files]
+    for file, data in zip(files, found, strict=True):
+        try:
+            parse_checkpoint(data)
+        except FormatError as error:
+            fail(f"expected a checkpoint in `{file}`, found another file: {error}")
+    return found
+
+
+def refuse_unusable(error: ConsentlibError, kept: Sequence[bytes]) -> None:
+    """End the command if the error is about who signed a kept checkpoint: nothing was said of the log then."""
+    if isinstance(error, VerificationError) and error.level == "signature" and error.evidence.get("note") in kept:
+        fail(f"a checkpoint that you kept can't be used: {one_line(error)}")
 
 
 def lines_of(file: str) -> list[bytes]:

@@ -204,6 +204,12 @@ def verify_receipt(file: str, vkeys: tuple[str, ...], json_: bool) -> None:
 @output.checkpoints_option
 @output.vault_option
 @click.option("--meaning", is_flag=True, help="Replay the rules: had each recorded send a ground? Takes several times as long.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes that share the work, but for --meaning (default 1).",
+)
 @as_json
 def verify(
     source: str,
@@ -214,6 +220,7 @@ def verify(
     checkpoints: str | None,
     vault: str | None,
     meaning: bool,
+    processes: int,
     json_: bool,
 ) -> None:
     """Verify a ledger, an export or a disclosure, up to the level that --key and --checkpoint allow.
@@ -224,13 +231,14 @@ def verify(
     all the same, and not marked.
     """
     verifiers = _verifiers(vkeys)
-    notes = [output.read_bytes(file) for file in files]
+    notes = output.read_checkpoints(files)
     of_ledger = _STORE.match(source) and not _exists(source)
     if notes and not verifiers and not of_ledger:
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     try:
         if of_ledger:
-            report = _verify_ledger(Place(source, keys, checkpoints, vault=vault), verifiers, notes, origin, meaning)
+            place = Place(source, keys, checkpoints, vault=vault)
+            report = _verify_ledger(place, verifiers, notes, origin, meaning, processes)
         else:
             with _readable(source), progress("verifying") as done:
                 from consentlib.audit.verify import verify_file
@@ -241,9 +249,16 @@ def verify(
                     report = verify_disclosure(file, origin=origin, verifiers=verifiers, checkpoints=notes, progress=done)
                 else:
                     report = verify_file(
-                        file, origin=origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done
+                        file,
+                        origin=origin,
+                        verifiers=verifiers,
+                        checkpoints=notes,
+                        meaning=meaning,
+                        progress=done,
+                        processes=processes,
                     )
     except (VerificationError, FormatError) as error:
+        output.refuse_unusable(error, notes)
         _invalid(error, json_)
     if json_:
         say_json({"verified": True, "signed": report.level != "content", **report_json(report)})
@@ -266,21 +281,21 @@ def _unlawful(report: Report, sends: Meaning) -> str:
 
 
 def _verify_ledger(
-    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool, processes: int
 ) -> Report:
     """A ledger with its keys, or, where there are none, what its database holds."""
     path = key_path(place.url, place.keys)
     if place.keys is None and not os.environ.get("CONSENTLIB_KEYS") and not (path and path.exists()):
-        return _verify_database(place, verifiers, notes, origin, meaning)
+        return _verify_database(place, verifiers, notes, origin, meaning, processes)
     with place.open() as ledger, progress("verifying", place.size) as done:
         _expect_origin(origin, ledger.origin)
         if verifiers and not ledger.signs_under(map(str, verifiers)):
             raise VerificationError("expected a ledger that signs with the key given, found another", level="signature")
-        return ledger.verify(checkpoints=notes, meaning=meaning, progress=done)
+        return ledger.verify(checkpoints=notes, meaning=meaning, progress=done, processes=processes)
 
 
 def _verify_database(
-    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool
+    place: Place, verifiers: Sequence[Verifier], notes: Sequence[bytes], origin: str | None, meaning: bool, processes: int
 ) -> Report:
     from consentlib.audit.verify import verify_view
 
@@ -292,8 +307,16 @@ def _verify_database(
         note("no keys found: the database is verified as it is, and the ledger is not marked, whatever comes out")
         _expect_origin(origin, store.meta["origin"])
         with store.read() as view:
-            origin = store.meta["origin"]
-            return verify_view(view, origin, verifiers=verifiers, checkpoints=notes, meaning=meaning, progress=done)
+            return verify_view(
+                view,
+                store.meta["origin"],
+                verifiers=verifiers,
+                checkpoints=notes,
+                meaning=meaning,
+                progress=done,
+                store=store,
+                processes=processes,
+            )
 
 
 def _expect_origin(expected: str | None, found: str) -> None:

@@ -39,7 +39,7 @@ def report(
     if files and not vkeys:
         fail("expected the verifier key of the checkpoints as `--key`, found none")
     verifiers = [Verifier.parse(one.strip()) for one in vkeys]
-    notes = [output.read_bytes(file) for file in files]
+    notes = output.read_checkpoints(files)
     try:
         with progress("reading") as done:
             write_report(
@@ -52,6 +52,7 @@ def report(
                 progress=done,
             )
     except (VerificationError, FormatError) as error:
+        output.refuse_unusable(error, notes)
         code = output.exit_code(error) if isinstance(error, VerificationError) else output.INVALID
         fail(f"{'diverges' if code == output.DIVERGES else 'invalid'}: {output.one_line(error)}", code)
     click.echo(f"report written to `{out}`")

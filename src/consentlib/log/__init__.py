@@ -3,7 +3,8 @@
 from consentlib.log.leaf import Leaf, check_origin, commitment, encode_leaf, genesis, leaf_hash, parse_leaf
 from consentlib.log.meaning import Finding, Meaning
 from consentlib.log.ndjson import format_line, parse_line
-from consentlib.log.verify import LOST, NEVER_ERASED, WITHHELD, Entry, Head, Part, Report, verify_entries
+from consentlib.log.span import LOST, NEVER_ERASED, WITHHELD, Entry, Part
+from consentlib.log.verify import Head, Report, verify_entries
 
 __all__ = [
     "LOST",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -23,6 +23,9 @@ PARTS_LIMIT: Final = 16
 INDEX_LIMIT: Final = 2**53  # an erasure names indices in canonical JSON
 TIME_LIMIT: Final = 253402300800000  # 10000-01-01T00:00:00Z
 
+base64 = partial(b2a_base64, newline=False)
+"""The canonical base64 of bytes, as leaves and exports write it."""
+
 _DECIMAL: Final = rb"(0|[1-9][0-9]{0,15})"
 _HASH: Final = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _NAME: Final = rb"[a-z]+(?:\.[1-9][0-9]*)?"
@@ -31,11 +34,9 @@ _KIND: Final = rb"([a-z_.]+)"
 
 _is_origin = re.compile(_ORIGIN).fullmatch
 _is_kind = re.compile(_KIND).fullmatch
-_is_name = re.compile(_NAME).fullmatch
-_parts = re.compile(rb"(%b) (%b)\n" % (_NAME, _HASH)).findall
-_is_leaf = re.compile(
-    rb"%b%b\n%b\n(%b)\n%b\n%b\n((?:%b %b\n)+)" % (re.escape(HEADER), _ORIGIN, _DECIMAL, _HASH, _DECIMAL, _KIND, _NAME, _HASH)
-).fullmatch
+is_name = lru_cache(maxsize=256)(re.compile(_NAME).fullmatch)
+_start = re.compile(rb"%b%b\n%b\n(%b)\n" % (re.escape(HEADER), _ORIGIN, _DECIMAL, _HASH)).match
+_is_rest = re.compile(rb"%b\n%b\n((?:%b %b\n)+)" % (_DECIMAL, _KIND, _NAME, _HASH)).fullmatch
 
 
 @attrs.frozen
@@ -71,11 +72,6 @@ def commitment(index: int, name: str, salt: bytes, data: bytes) -> bytes:
     return sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (index, name.encode(), salt, data)).digest()
 
 
-def base64(data: bytes) -> bytes:
-    """The canonical base64 of `data`, as leaves and exports write it."""
-    return b2a_base64(data, newline=False)
-
-
 def encode_leaf(origin: str, index: int, prev: bytes, t: int, kind: str, parts: Mapping[str, bytes]) -> bytes:
     """The bytes of a leaf. `parts` maps names to commitments. Raises `FormatError` for what no leaf may hold."""
     if not 0 <= index < INDEX_LIMIT or not 0 <= t < TIME_LIMIT:
@@ -88,7 +84,7 @@ def encode_leaf(origin: str, index: int, prev: bytes, t: int, kind: str, parts: 
     if len(prev) != 32 or any(len(value) != 32 for value in hashes):
         raise FormatError("expected hashes of 32 bytes, found another length")
     lines = b"".join([b"%b %b\n" % (name, base64(value)) for name, value in zip(labels, hashes, strict=True)])
-    leaf = b"%b%b\n%d\n%b\n%d\n%b\n%b" % (HEADER, place, index, base64(prev), t, label, lines)
+    leaf = b"%b%d\n%b\n%b" % (leaf_start(place, index, base64(prev)), t, label, lines)
     if len(leaf) >= LEAF_LIMIT:
         raise FormatError(f"expected a leaf below {LEAF_LIMIT} bytes, found `{len(leaf)}`")
     return leaf
@@ -101,33 +97,52 @@ def _names(origin: str, kind: str, names: tuple[str, ...]) -> tuple[bytes, bytes
     if not kind.isascii() or not _is_kind(kind.encode()):
         raise FormatError("expected a kind of `a-z`, `_` and `.`, found something else")
     for name in names:
-        if not name.isascii() or not _is_name(name.encode()):
+        if not name.isascii() or not is_name(name.encode()):
             raise FormatError("expected a part's name such as `facts` or `facts.1`, found something else")
     return origin.encode(), kind.encode(), [name.encode() for name in names]
 
 
 def parse_leaf(data: bytes) -> Leaf:
     """The fields of a leaf. Raises `FormatError` unless `encode_leaf` gives `data` back exactly."""
-    origin, index, prev, t, kind, lines = split_leaf(data)
-    parts = tuple((name.decode(), a2b_base64(value)) for name, value in lines)
-    return Leaf(origin.decode(), index, a2b_base64(prev), t, kind.decode(), parts)
-
-
-def split_leaf(data: bytes) -> tuple[bytes, int, bytes, int, bytes, list[tuple[bytes, bytes]]]:
-    """`parse_leaf` for the verifier: as strict, but text stays bytes and hashes stay base64."""
-    found = _is_leaf(data) if len(data) < LEAF_LIMIT else None
+    found = _start(data)
     if found is None:
-        raise FormatError("expected a leaf of `consentlib.dev/leaf/v1`, found other bytes")
-    origin, index, prev, t, kind, text = found.groups()
-    lines = _parts(text)
+        raise _not_a_leaf()
+    t, kind, lines = split_leaf(data, found[0])
+    parts = tuple((name.decode(), a2b_base64(value)) for name, value in lines)
+    if int(found[2]) >= INDEX_LIMIT:
+        raise FormatError("expected an index below 2^53, found another")
+    return Leaf(found[1].decode(), int(found[2]), a2b_base64(found[3]), t, kind.decode(), parts)
+
+
+def leaf_start(origin: bytes, index: int, prev: bytes) -> bytes:
+    """The lines that a leaf begins with; `prev` in base64."""
+    return b"%b%b\n%d\n%b\n" % (HEADER, origin, index, prev)
+
+
+def split_leaf(data: bytes, start: bytes) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """`parse_leaf` for the verifier, who knows how the leaf must start: recorded time, kind, (name, commitment) of each part.
+
+    As strict, but text stays bytes and hashes stay base64.
+    """
+    found = _is_rest(data, len(start)) if len(data) < LEAF_LIMIT and data.startswith(start) else None
+    if found is None:
+        raise _not_a_leaf()
+    t, kind, text = found.groups()
+    lines = []
     previous = b""
-    for name, _ in lines:
+    for line in text[:-1].split(b"\n"):
+        name = line[:-45]
         if name <= previous:
             raise FormatError("expected each part once, sorted by name, found another order")
         previous = name
+        lines.append((name, line[-44:]))
     if len(lines) > PARTS_LIMIT:
         raise FormatError(f"expected at most {PARTS_LIMIT} parts, found `{len(lines)}`")
-    place, moment = int(index), int(t)
-    if place >= INDEX_LIMIT or moment >= TIME_LIMIT:
-        raise FormatError("expected an index below 2^53 and a time within the years 1970 to 9999, found another")
-    return origin, place, prev, moment, kind, lines
+    moment = int(t)
+    if moment >= TIME_LIMIT:
+        raise FormatError("expected a time within the years 1970 to 9999, found another")
+    return moment, kind, lines
+
+
+def _not_a_leaf() -> FormatError:
+    return FormatError("expected a leaf of `consentlib.dev/leaf/v1`, found other bytes")

@@ -15,6 +15,7 @@ from consentlib.errors import FormatError, InputError, VerificationError
 
 EMPTY_ROOT: Final = sha256(b"").digest()
 
+Place = tuple[int, int]
 Node = tuple[int, int, bytes]
 
 
@@ -66,6 +67,26 @@ def extend_many(frontier: bytes, size: int, leaf_hashes: Iterable[bytes]) -> tup
     return b"".join(reversed(edge)), completed
 
 
+def subtrees(start: int, leaf_hashes: Iterable[bytes]) -> list[Node]:
+    """The largest perfect subtrees over the leaves from `start` on, from left to right: at most two of a level.
+
+    `extend(frontier, position, hash)` with each of them in turn leads from the frontier of `start` leaves to that after them.
+    """
+    row, level, position = list(leaf_hashes), 0, start
+    left, right = [], []
+    while row:
+        if position & 1:
+            left.append((level, position, row.pop(0)))
+            position += 1
+        if len(row) & 1:
+            right.append((level, position + len(row) - 1, row.pop()))
+        pairs = iter(row)
+        row = [sha256(b"\1" + one + other).digest() for one, other in zip(pairs, pairs, strict=True)]
+        level += 1
+        position >>= 1
+    return left + right[::-1]
+
+
 def frontier_root(frontier: bytes) -> bytes:
     """The root of the tree with this frontier."""
     if not frontier:
@@ -84,27 +105,31 @@ def _check_frontier(frontier: bytes, size: int) -> None:
 def inclusion_proof(index: int, size: int, node: Callable[[int, int], bytes]) -> list[bytes]:
     """The proof that leaf `index` is in the tree of `size` leaves, lowest first (RFC 9162 section 2.1.3.1).
 
-    `node(level, position)` reads the hash of a perfect subtree; about 2 * log2(size) are read.
+    `node(level, position)` reads the hash of a perfect subtree; about log2(size) are read.
     """
+    return [subtree_root(level, position, size, node) for level, position in inclusion_places(index, size)]
+
+
+def inclusion_places(index: int, size: int) -> list[Place]:
+    """The subtrees whose roots are the inclusion proof, lowest first; one at most reaches beyond the tree's right edge."""
     if not 0 <= index < size:
         raise InputError(f"expected an index below the size `{size}`, found `{index}`")
-    proof = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            proof.append(_range_root(middle, end, node))
-            end = middle
-        else:
-            proof.append(_range_root(start, middle, node))
-            start = middle
-    return proof[::-1]
+    meet = (index ^ (size - 1)).bit_length()  # from this level on, the subtree of the leaf is the last one
+    below = [(level, (index >> level) ^ 1) for level in range(meet)]
+    return below + [(level, (index >> level) - 1) for level in range(meet, size.bit_length()) if index >> level & 1]
+
+
+def subtree_root(level: int, position: int, size: int, node: Callable[[int, int], bytes]) -> bytes:
+    """The root of a subtree of the tree of `size` leaves: over as many of its leaves as there are."""
+    if (position + 1) << level <= size:
+        return node(level, position)
+    return _range_root(position << level, size, node)
 
 
 def consistency_proof(old_size: int, size: int, node: Callable[[int, int], bytes]) -> list[bytes]:
     """The proof that the tree of `old_size` leaves is a prefix of that of `size` (RFC 9162 section 2.1.4.1).
 
-    Empty for an empty old tree and for equal sizes. Reads as many nodes as `inclusion_proof`.
+    Empty for an empty old tree and for equal sizes. About 2 * log2(size) nodes are read.
     """
     if not 0 <= old_size <= size:
         raise InputError(f"expected an old size from 0 to `{size}`, found `{old_size}`")

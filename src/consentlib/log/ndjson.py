@@ -7,13 +7,11 @@ Parts are sorted by name; `null` is a part that is gone, `"withheld"` one that i
 
 from __future__ import annotations
 
-import json
 from binascii import a2b_base64
-from typing import Any
 
 from consentlib.errors import FormatError
-from consentlib.log.leaf import base64
-from consentlib.log.verify import LOST, WITHHELD, Entry, Part
+from consentlib.log.leaf import base64, is_name
+from consentlib.log.span import LOST, WITHHELD, Entry, Part
 
 
 def format_line(entry: Entry) -> bytes:
@@ -23,24 +21,32 @@ def format_line(entry: Entry) -> bytes:
 
 
 def parse_line(line: bytes) -> Entry:
-    """The entry of a line, with or without its line end. Raises `FormatError` unless `format_line` gives it back.
+    """The entry of a line, line end included. Raises `FormatError` unless `format_line` gives it back.
 
     Only the line's form is checked here; `verify_entries` checks what stands in it.
     """
-    text = line.removesuffix(b"\n")
+    between = line.split(b'"')  # what stands between quotes: 2 is the index, 5 the leaf, 9 the name of the first part
+    parts: dict[str, Part] = {}
+    at = 9
     try:
-        value = json.loads(text.decode("ascii"))
-    except (ValueError, RecursionError):
-        raise FormatError("expected a line of JSON in ASCII, found something else") from None
-    try:
-        if type(value["i"]) is not int:
-            raise TypeError
-        parts = {name: _parse_part(part) for name, part in value["parts"].items()}
-        entry = Entry(value["i"], a2b_base64(value["leaf"]), parts)
-        same = entry.index >= 0 and format_line(entry) == text + b"\n"
-    except (ValueError, KeyError, TypeError, AttributeError):
+        index, leaf = int(between[2][1:-1]), a2b_base64(between[5])
+        while at + 1 < len(between):
+            name = between[at]
+            if not is_name(name):
+                raise ValueError
+            if between[at + 1] == b":{":
+                parts[name.decode()] = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
+                at += 10
+            elif between[at + 1].startswith(b":n"):
+                parts[name.decode()] = None
+                at += 2
+            else:
+                parts[name.decode()] = WITHHELD
+                at += 4
+    except (ValueError, IndexError):
         raise FormatError("expected a line with `i`, `leaf` and `parts`, found another form or type") from None
-    if not same:
+    entry = Entry(index, leaf, parts)
+    if index < 0 or format_line(entry) != line:
         raise FormatError("expected a line in its one spelling, found another of the same entry")
     return entry
 
@@ -52,11 +58,3 @@ def _format_part(part: Part) -> bytes:
         return b'"withheld"'
     salt, data = part
     return b'{"salt":"%b","data":"%b"}' % (base64(salt), base64(data))
-
-
-def _parse_part(part: Any) -> Part:
-    if part is None:
-        return None
-    if part == "withheld":
-        return WITHHELD
-    return a2b_base64(part["salt"]), a2b_base64(part["data"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
 from typing import Final
 
@@ -39,7 +39,7 @@ class Proof:
     def format(self) -> bytes:
         """The bytes of the file."""
         extra = b"extra %b\n" % base64(self.extra) if self.extra else b""
-        hashes = b"".join([base64(one) + b"\n" for one in self.hashes])
+        hashes = b"".join(map(b2a_base64, self.hashes))  # each with its line end
         return b"%b%bindex %d\n%b\n%b" % (_HEADER, extra, self.index, hashes, self.checkpoint)
 
     @classmethod

@@ -102,7 +102,7 @@ class Trust:
                     signers.extend(self._counting(notes, size))
             counting = self._counting(notes, size)
             self._counted.update(note for note in notes if self._signers[note] & counting)
-            for key in counting:
+            for key in sorted(counting, key=lambda one: one.id):  # keys in a ring retire each other: for all in one order
                 self._retire_before(key, size)
 
     def counts(self, checkpoint: Checkpoint) -> bool:

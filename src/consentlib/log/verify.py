@@ -10,52 +10,23 @@ does the log begin with what every checkpoint committed to that somebody else ke
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
-from consentlib import codec
-from consentlib.errors import FormatError, VerificationError
+from consentlib.errors import VerificationError
 from consentlib.log import merkle
-from consentlib.log.leaf import INDEX_LIMIT, base64, commitment, genesis, leaf_hash, split_leaf
+from consentlib.log.leaf import INDEX_LIMIT, genesis
 from consentlib.log.meaning import Meaning
-from consentlib.log.trust import Trust, read_key_added
+from consentlib.log.span import Entry, Part, Span, check_link, check_span, content_problem
+from consentlib.log.trust import KeyAdded, Trust
 
 if TYPE_CHECKING:
     from consentlib.log.checkpoint import Checkpoint
 
-#: Kinds whose parts can never be erased: without them nobody could tell what was agreed to, or what was erased.
-NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added", "log.recovered"})
-_NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
-
-_BATCH: Final = 1024  # leaf hashes held back, at most, to build the tree level by level
-
-
-class Unseen(Enum):
-    """The type of `WITHHELD`, a part that exists and is not shown, and `LOST`, one that is there but sealed under a key
-    that is gone."""
-
-    WITHHELD = "withheld"
-    LOST = "lost"
-
-
-WITHHELD: Final = Unseen.WITHHELD
-LOST: Final = Unseen.LOST
-
-Part = tuple[bytes, bytes] | Unseen | None
-
-
-class Entry(NamedTuple):
-    """An entry as a store or an export claims it. A part is (salt, data), `WITHHELD`, `LOST`, or None where it is gone."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which no entry needs
-    leaf: bytes
-    parts: Mapping[str, Part]
-
-    def __repr__(self) -> str:
-        return f"Entry(index={self.index}, parts={sorted(self.parts)})"
+_BATCH: Final = 1024  # entries of a span, at most, and between calls of `progress`
 
 
 class Head(NamedTuple):
@@ -126,109 +97,125 @@ def verify_entries(
     `signature` (a log or origin other than a shipped checkpoint's), or `history` (other than a held one's); the last two
     carry the checkpoint's text and signed note, its root, and the log's root at that size.
     """
+    reading = iter(entries)
+    ranges = span_ranges([*shipped, *checkpoints])
+    spans = (check_span(islice(reading, stop - start), start) for start, stop in ranges)
+    return verify_spans(
+        takewhile(not_empty, spans),
+        origin=origin,
+        head=head,
+        shipped=shipped,
+        checkpoints=checkpoints,
+        trust=trust,
+        progress=progress,
+    )
+
+
+def span_ranges(checkpoints: Iterable[Checkpoint], start: int = 0) -> Iterator[tuple[int, int]]:
+    """Where to cut a log into spans, without end: no span goes across the size of a checkpoint, or is longer than 1,024."""
+    for size in sorted({one.size for one in checkpoints if one.size > start} | {INDEX_LIMIT}):
+        while start < size:
+            stop = min(size, start - start % _BATCH + _BATCH)
+            yield start, stop
+            start = stop
+
+
+def not_empty(span: Span) -> bool:
+    """Whether there was anything to say of a span: with the first of which there is not, the log ends."""
+    return span.size > 0 or span.problem is not None
+
+
+def verify_spans(
+    spans: Iterable[Span],
+    *,
+    origin: str | None = None,
+    head: Head | None = None,
+    shipped: Sequence[Checkpoint] = (),
+    checkpoints: Sequence[Checkpoint] = (),
+    trust: Trust | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """`verify_entries` of a log that was cut into spans by `span_ranges`, each of which `check_span` has looked at by itself.
+
+    Whoever did that, here all is looked at that one span does not show: that each follows on the one before it, that what is
+    gone in one was erased by another, the roots, the end.
+    """
     signed = _Checkpoints(shipped, checkpoints, trust)
-    place = None if origin is None else origin.encode()
-    link = None if origin is None else base64(genesis(origin))
-    tip = None
-    previous_leaf = b""
-    first_time = last_time = None
-    size = withheld = 0
-    frontier = b""
-    hashes: list[bytes] = []
-    kinds: Counter[bytes] = Counter()
-    gone = _Gone()
-    stop = min(signed.compare(0, b""), _BATCH)
-
-    for claimed, leaf, parts in entries:
-        try:
-            found_origin, index, prev, t, kind, committed = split_leaf(leaf)
-        except FormatError as error:
-            raise VerificationError(str(error), level="chain", index=size, leaf=leaf) from None
-        if place is None or last_time is None:
-            first_time = last_time = t
-            if place is None:
-                place = found_origin
-                link = base64(genesis(place.decode()))
-            signed.check_origin(place.decode())
-        if claimed != size or index != size or found_origin != place or prev != link or t < last_time:
-            problem = _broken_link(claimed, index, size, found_origin == place, prev == link)
-            raise VerificationError(problem, level="chain", index=size, leaf=leaf, previous_leaf=previous_leaf)
-        kinds[kind] += 1
-
-        opened = 0
-        for label, expected in committed:
-            name = label.decode()
-            part = parts.get(name)
-            if part is None or part is LOST:  # lost is as good as gone: an erasure must be on record
-                gone.found(size, name, kind, leaf)
-                continue
-            opened += 1
-            if part is WITHHELD:
-                withheld += 1
-                continue
-            salt, data = part
-            if len(salt) != 32 or base64(commitment(size, name, salt, data)) != expected:
-                problem = f"expected part `{name}` to open its commitment, found other bytes"
-                raise _content(problem, size, leaf, part)
-        if len(parts) != opened:
-            names = {label.decode() for label, _ in committed}
-            for name in parts.keys() - names:
-                raise _content("expected only parts that the leaf commits to, found another", size, leaf, parts[name])
-        if kind == b"part.erased":
-            gone.recorded(size, leaf, parts.get("facts"))
-        elif kind == b"key.added":
-            signed.key_added(size, parts.get("facts"), place)
-
-        last_time = t
-        previous_leaf = leaf
-        tip = leaf_hash(leaf)
-        link = base64(tip)
-        hashes.append(tip)
-        size += 1
-        if size == stop:
-            frontier, _ = merkle.extend_many(frontier, size - len(hashes), hashes)
-            hashes.clear()
-            stop = min(signed.compare(size, frontier), size - size % _BATCH + _BATCH)
-            if progress is not None and size % _BATCH == 0:
-                progress(size)
-
-    frontier, _ = merkle.extend_many(frontier, size - len(hashes), hashes)
+    whole = _Whole(origin)
+    signed.compare(0, b"")
+    for span in spans:
+        if span.first is not None and whole.size == 0:
+            signed.check_origin(origin or span.origin)
+        whole.join(span)
+        signed.add_keys(span.keys)
+        signed.compare(whole.size, whole.frontier)
+        if progress is not None and span.size and whole.size % _BATCH == 0:
+            progress(whole.size)
     if progress is not None:
-        progress(size)
-    if tip is None:
+        progress(whole.size)
+    origin, size, tip = whole.origin, whole.size, whole.tip
+    if not size:
         origin = signed.check_origin(origin)
         tip = None if origin is None else genesis(origin)
     if head is not None:
-        _check_head(head, Head(size, tip or head.tip, last_time or 0, frontier))
-    gone.check()
-    root = merkle.frontier_root(frontier)
+        _check_head(head, Head(size, tip or head.tip, whole.time, whole.frontier))
+    whole.gone.check()
+    root = merkle.frontier_root(whole.frontier)
     signed.check_end(size, root)
     return Report(
         level=signed.level(size),
-        origin=origin if place is None else place.decode(),
+        origin=origin,
         size=size,
         root=root,
         tip=tip,
-        first_time=first_time,
-        last_time=last_time,
-        entries_by_kind=tuple(sorted((kind.decode(), count) for kind, count in kinds.items())),
-        erased=gone.count(),
-        withheld=withheld,
-        not_checked=_not_checked(head, withheld, size, signed),
+        first_time=whole.first_time if size else None,
+        last_time=whole.time if size else None,
+        entries_by_kind=tuple(sorted((kind.decode(), count) for kind, count in whole.kinds.items())),
+        erased=whole.gone.count(),
+        withheld=whole.withheld,
+        not_checked=_not_checked(head, whole.withheld, size, signed),
         signed_size=signed.newest,
         held_size=signed.newest_held,
         led_to=() if trust is None else tuple(map(str, trust.led_to)),
     )
 
 
-def _broken_link(claimed: int, index: int, size: int, same_origin: bool, linked: bool) -> str:
-    if claimed != size or index != size:
-        return f"expected entry `{size}`, found one claimed as `{claimed}` whose leaf says `{index}`"
-    if not same_origin:
-        return f"expected entry `{size}` to name the log's origin, found another"
-    if not linked:
-        return f"expected entry `{size}` to name its predecessor's hash, found another"
-    return f"expected recorded times that never fall, found that of entry `{size}` before its predecessor's"
+class _Whole:
+    """What the spans joined so far amount to, from the first entry on."""
+
+    def __init__(self, origin: str | None) -> None:
+        self.origin = origin
+        self.size = self.first_time = self.time = self.withheld = 0
+        self.tip = None if origin is None else genesis(origin)
+        self.last_leaf = b""
+        self.frontier = b""
+        self.kinds: Counter[bytes] = Counter()
+        self.gone = _Gone()
+
+    def join(self, span: Span) -> None:
+        """Raise what is wrong between the span and what was before it, or else within it, whichever comes first."""
+        if span.first is not None:
+            claimed, leaf = span.first
+            if self.origin is None or self.tip is None:
+                self.origin = span.origin
+                self.tip = genesis(span.origin)
+            check_link(claimed, leaf, self.size, self.origin, self.tip, self.time, self.last_leaf)
+        for (index, name), leaf in span.gone.items():
+            self.gone.found(index, name, leaf)
+        for erasure in span.erasures:
+            self.gone.recorded(*erasure)
+        if span.problem is not None:
+            raise span.problem
+        if not span.size:
+            return
+        if not self.size:
+            self.first_time = span.first_time
+        for _, position, value in span.nodes:
+            self.frontier, _ = merkle.extend(self.frontier, position, value)
+        self.size += span.size
+        self.withheld += span.withheld
+        self.kinds.update(span.kinds)
+        self.tip, self.time, self.last_leaf = span.tip, span.time, span.last_leaf
 
 
 def _check_head(head: Head, found: Head) -> None:
@@ -241,10 +228,6 @@ def _check_head(head: Head, found: Head) -> None:
                 head=head,
                 found=found,
             )
-
-
-def _content(problem: str, index: int, leaf: bytes, part: Part) -> VerificationError:
-    return VerificationError(f"{problem}, in entry `{index}`", level="content", index=index, leaf=leaf, part=part)
 
 
 def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoints) -> tuple[str, ...]:
@@ -284,12 +267,11 @@ class _Checkpoints:
         self.newest_held = max((one.size for one in held), default=None)
         self.foreign = 0
 
-    def key_added(self, index: int, facts: Part, place: bytes) -> None:
-        """Take note of what an entry says of the log's keys."""
-        if self._trust is not None and isinstance(facts, tuple):
-            added = read_key_added(index, facts[1], place.decode())
-            if added is not None:
-                self._trust.add(added)
+    def add_keys(self, added: Iterable[KeyAdded]) -> None:
+        """Take note of what the log says of its keys."""
+        if self._trust is not None:
+            for one in added:
+                self._trust.add(one)
 
     def check_origin(self, origin: str | None) -> str | None:
         """Raise unless all are of `origin`, or, where nobody named one, of one origin; gives it, where there is one."""
@@ -301,8 +283,8 @@ class _Checkpoints:
                 raise _disagreement(problem, level, checkpoint, None)
         return origin
 
-    def compare(self, size: int, frontier: bytes) -> int:
-        """Compare the log, now of `size` entries, with the checkpoints of that size; gives the next size to compare at."""
+    def compare(self, size: int, frontier: bytes) -> None:
+        """Compare the log, now of `size` entries, with the checkpoints of that size."""
         while self._left and self._left[0][0].size == size:
             checkpoint, level = self._left.popleft()
             root = merkle.frontier_root(frontier)
@@ -313,7 +295,6 @@ class _Checkpoints:
             if checkpoint not in self._claimed:
                 raise _disagreement(problem, level, checkpoint, root)
             self._contradicted.append((problem, checkpoint, root))
-        return self._left[0][0].size if self._left else INDEX_LIMIT
 
     def check_end(self, size: int, root: bytes) -> None:
         """Raise if the log ended before a checkpoint's size, goes on after the newest shipped one, or one does not count."""
@@ -371,48 +352,23 @@ class _Gone:
     def __init__(self) -> None:
         self._leaves: dict[tuple[int, str], bytes | None] = {}  # None once the erasure is on record
 
-    def found(self, index: int, name: str, kind: bytes, leaf: bytes) -> None:
+    def found(self, index: int, name: str, leaf: bytes) -> None:
         """Note that a committed part is absent."""
-        if kind in _NEVER_ERASED:
-            problem = f"expected part `{name}`, which can never be erased, found nothing"
-            raise _content(problem, index, leaf, None)
         self._leaves[index, name] = leaf
 
-    def recorded(self, index: int, leaf: bytes, facts: Part) -> None:
-        """Read what an erasure entry names: each must be a part of an earlier entry, and not be there."""
-        if not isinstance(facts, tuple):
-            raise _content("expected the facts of an erasure to be shown, found none", index, leaf, facts)
-        try:
-            named = named_parts(facts[1], index)
-        except FormatError as error:
-            raise _content(str(error), index, leaf, facts) from None
+    def recorded(self, index: int, leaf: bytes, facts: Part, named: Iterable[tuple[int, str]]) -> None:
+        """Note what an erasure entry names: each must be a part of an earlier entry, and not be there."""
         for at, name in named:
             if (at, name) not in self._leaves:
                 problem = f"expected part `{name}` of entry `{at}` to be gone as recorded, found it there or never committed"
-                raise _content(problem, index, leaf, facts)
+                raise content_problem(problem, index, leaf, facts)
             self._leaves[at, name] = None
 
     def check(self) -> None:
         """Raise unless an erasure is on record for every part that is gone."""
         for (index, name), leaf in self._leaves.items():
             if leaf is not None:
-                raise _content(f"expected part `{name}` or a record of its erasure, found neither", index, leaf, None)
+                raise content_problem(f"expected part `{name}` or a record of its erasure, found neither", index, leaf, None)
 
     def count(self) -> int:
         return len(self._leaves)
-
-
-def named_parts(data: bytes, index: int) -> list[tuple[int, str]]:
-    """The parts that an erasure at `index` names, from its facts: index and name. Raises `FormatError`."""
-    facts = codec.decode(data)
-    pairs = facts.get("parts") if isinstance(facts, dict) else None
-    if not isinstance(pairs, list) or not all(_is_earlier(pair, index) for pair in pairs):
-        raise FormatError("expected an erasure to list `parts` as pairs of an earlier index and a name, found another form")
-    return [(at, name) for at, name in pairs]
-
-
-def _is_earlier(pair: object, index: int) -> bool:
-    match pair:
-        case [int(at), str()]:
-            return not isinstance(at, bool) and 0 <= at < index
-    return False

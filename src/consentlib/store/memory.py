@@ -119,6 +119,10 @@ class MemoryStore:
             raise LedgerMissingError(f"expected a ledger of this process at `memory://{name}`, found none")
         return cls(ledger)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `Store`: no other process can open it."""
+        raise InputError("expected a store that another process can open, found one in memory")
+
     def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
         """See `Store.lookup`."""
         ledger = self._open_ledger()
@@ -257,11 +261,17 @@ class _View:
 
     def node(self, level: int, position: int) -> bytes:
         """See `View.node`."""
-        row = self._get("entries", position) if level == 0 else None
-        found = row[3] if row else self._get("nodes", (level, position))
-        if found is None:
-            raise KeyError((level, position))
-        return bytes(found)
+        return self.nodes([(level, position)])[level, position]
+
+    def nodes(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """See `View.nodes`."""
+        found = {}
+        for level, position in places:
+            row = self._get("entries", position) if level == 0 else None
+            value = row[3] if row else self._get("nodes", (level, position))
+            if value is not None:
+                found[level, position] = bytes(value)
+        return found
 
     def _all(self, name: str) -> Iterator[Any]:
         for key in self._keys(name):

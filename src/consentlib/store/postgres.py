@@ -68,15 +68,23 @@ class PostgresStore:
 
         Raises `LedgerMissingError`, and `LedgerVersionError` where a newer version of this library has been.
         """
-        store = cls(Target.parse(url))
-        with connect(store._target) as conn:
+        return cls._at(Target.parse(url))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `Store`: opened anew where it is unpickled."""
+        return type(self)._at, (self._target,)
+
+    # Opening and creating
+
+    @classmethod
+    def _at(cls, target: Target) -> Self:
+        store = cls(target)
+        with connect(target) as conn:
             try:
                 store._open(conn)
             except psycopg.Error as error:
                 raise translated(store._target, error) from None
         return store
-
-    # Opening and creating
 
     def _create(self, conn: Connection, meta: Mapping[str, str]) -> None:
         if conn.info.server_version < schema.OLDEST:

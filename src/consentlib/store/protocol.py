@@ -186,6 +186,10 @@ class View(Protocol):
         """The hash of a perfect subtree; level 0 are leaf hashes. Raises KeyError where there is none."""
         ...
 
+    def nodes(self, places: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
+        """`node` of each of these (level, position) that there is, in few reads however many there are."""
+        ...
+
 
 class Transaction(View, Protocol):
     """The one writer. Its reads see what it has applied, other reads do not. Leaving the block commits durably; an exception
@@ -199,7 +203,8 @@ class Transaction(View, Protocol):
 
 
 class Store(Protocol):
-    """A place that keeps one ledger."""
+    """A place that keeps one ledger. Pickled, it is opened anew where it is unpickled, so that another process can help to
+    read; one that no other process can open raises `InputError` when it is pickled."""
 
     meta: Mapping[str, str]
     """What `create` was given: format, origin, key ids and check values."""

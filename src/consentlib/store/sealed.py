@@ -26,8 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consentlib.errors import KeyFileError, StoreUnavailableError
 from consentlib.events import NOBODY
-from consentlib.log import LOST, WITHHELD, Entry
-from consentlib.log.verify import Part
+from consentlib.log import LOST, WITHHELD, Entry, Part
 from consentlib.store.protocol import Changes, Head, Life, NewEntry, Store, Transaction, View, bind
 from consentlib.store.vault import Condemned, Key, Vault
 
@@ -52,6 +51,10 @@ class SealedStore:
         self.meta: Mapping[str, str] = inner.meta
         if vault is not None:
             self._settle_what_was_missed(vault)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `Store`: opened anew where it is unpickled, and so is its vault."""
+        return type(self), (self.inner, self.vault)
 
     def clock(self) -> int:
         """See `Store.clock`."""

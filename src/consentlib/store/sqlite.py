@@ -73,6 +73,10 @@ class SqliteStore(SqliteFile):
             raise
         return store
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `Store`: opened anew where it is unpickled."""
+        return type(self).open, (f"sqlite:///{self._path}",)
+
     # Opening and creating
 
     def _create(self, meta: Mapping[str, str]) -> None:

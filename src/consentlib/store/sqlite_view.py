@@ -28,6 +28,10 @@ _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib_s
 _ORDER: Final = f"SELECT address, {', '.join(schema.ORDER_COLUMNS)} FROM consentlib_orders WHERE address = ?"
 
 
+_LEAF_HASHES: Final = "SELECT idx, hash FROM consentlib_entries WHERE ? = 0 AND idx"
+_NODES: Final = "SELECT position, hash FROM consentlib_nodes WHERE level = ? AND position"
+
+
 def _put(table: str, key: str, columns: str) -> str:
     """The statement that puts a row, in place of the one with the same key."""
     names = columns.split()
@@ -198,14 +202,22 @@ class View:
 
     def node(self, level: int, position: int) -> bytes:
         """See `View.node`."""
-        if level == 0:
-            rows = self._rows("SELECT hash FROM consentlib_entries WHERE idx = ?", (position,))
-        else:
-            sql = "SELECT hash FROM consentlib_nodes WHERE level = ? AND position = ?"
-            rows = self._rows(sql, (level, position))
-        if not rows:
-            raise KeyError((level, position))
-        return bytes(rows[0][0])
+        return self.nodes([(level, position)])[level, position]
+
+    def nodes(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """See `View.nodes`: for each level its positions."""
+        levels: dict[int, list[int]] = {}
+        for level, position in dict.fromkeys(places):
+            levels.setdefault(level, []).append(position)
+        found = {}
+        for level, positions in levels.items():
+            table = _NODES if level else _LEAF_HASHES
+            for start in range(0, len(positions), _AT_ONCE):
+                some = positions[start : start + _AT_ONCE]
+                sql = f"{table} IN ({', '.join('?' * len(some))})"
+                for position, value in self._rows(sql, (level, *some)):
+                    found[level, position] = bytes(value)
+        return found
 
     def _all(self, of: Any, sql: str, key: str, last: Any) -> Iterator[Any]:
         """All rows of a table in the order of their key, page by page; `last` comes before the first."""
@@ -217,7 +229,7 @@ class View:
         """Rows of entries page by page. No cursor stays open, which would hold the connection to an old state."""
         sql = f"SELECT {columns} FROM consentlib_entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT {_PAGE}"
         end = 2**62 if stop is None else stop
-        while rows := self._rows(sql, (start, end)):
+        while start < end and (rows := self._rows(sql, (start, end))):
             yield rows
             start = rows[-1][0] + 1
 

@@ -120,6 +120,10 @@ class Vault(SqliteFile):
         vault.id = id
         return vault
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Opened anew where it is unpickled, as the store beside it is."""
+        return type(self).open, (self._path, self.id)
+
     def keys_for(self, owners: Sequence[str | None]) -> list[Key]:
         """A key to seal under for each owner: the one it has, or a new one; for None one that is used once."""
         keys = self._owned([one for one in owners if one is not None])

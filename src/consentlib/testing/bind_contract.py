@@ -21,6 +21,7 @@ A connection must have `commit`, `rollback` and `close`, as PEP 249 has them.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -158,8 +159,10 @@ class BindContract:
     def test_the_same_thread_is_told_at_once(self, store: Store, connection: Any) -> None:
         """A thread that asks the store for a transaction inside its own does not wait for itself; reads go on."""
         bound = bind(store, connection)
+        started = time.monotonic()
         with pytest.raises(StoreUnavailableError), store.write():
             pass
+        assert time.monotonic() < started + 5
         assert store.lookup(KEY)[0].size == 1
         bound.close()
         connection.rollback()

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import secrets
 import threading
 import time
 import tracemalloc
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -495,6 +496,29 @@ class StoreContract:
             for level, position in ((0, 1), (1, 1), (2, 0)):
                 with pytest.raises(KeyError):
                     view.node(level, position)
+
+    def test_many_nodes(self, store: Store) -> None:
+        """`nodes` gives those that there are of any number asked for, of all levels at once, also in the transaction."""
+        rows = [(1 + place % 3, place, place.to_bytes(32, "big")) for place in range(700)]
+        asked = [(level, place) for level in range(5) for place in range(701)]
+        with store.write() as transaction:
+            new = append(transaction, nodes=rows)
+            inside = transaction.nodes(asked)
+        wanted = {(0, 0): new.hash, **{(level, place): value for level, place, value in rows}}
+        with store.read() as view:
+            assert view.nodes(asked) == inside == wanted
+            assert view.nodes([]) == {}
+
+    def test_pickled(self, store: Store) -> None:
+        """Unpickled it is opened anew and shows what was committed, or it says that no other process can open it."""
+        with store.write() as transaction:
+            append(transaction)
+        try:
+            other = pickle.loads(pickle.dumps(store))
+        except InputError:
+            return
+        with closing(other), other.read() as view, store.read() as mine:
+            assert (other.meta, view.head()) == (store.meta, mine.head())
 
     def test_head_fields(self, store: Store) -> None:
         """Every field of the head is kept; `unverified` can be set and taken back."""

@@ -56,7 +56,7 @@ import zlib
 from binascii import a2b_base64, b2a_base64
 from collections import deque
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256, sha512
 from typing import Any, BinaryIO, Iterator, NoReturn  # noqa: UP035
 from unicodedata import is_normalized
@@ -85,7 +85,7 @@ class Unusable(Refused):
 # ---- Bytes ----------------------------------------------------------------------------------------------------------
 
 
-base64 = partial(b2a_base64, newline=False)  # the one spelling of base64 that counts
+base64 = partial(b2a_base64, newline=False)  # the one spelling of base64 that counts; spelled out where each entry passes
 
 
 def unbase64(text: str) -> bytes:
@@ -307,7 +307,7 @@ class Trust:
             signers = self.counting(notes)
             for one in notes:
                 one.counts = bool(self.counting([one]))
-            for key in signers:
+            for key in sorted(signers):  # keys in a ring retire each other: for all verifiers in one order
                 self.retire_before(key, size)
 
     def counting(self, notes: list[Checkpoint]) -> set[Key]:
@@ -427,12 +427,12 @@ def grew(old_root: bytes, old_size: int, root: bytes, size: int, hashes: list[by
 HEADER = b"consentlib.dev/leaf/v1\n"
 NEVER_ERASED = (b"policy.published", b"text.published", b"part.erased", b"key.added", b"log.recovered")
 LEAF_LIMIT, PARTS_LIMIT, TIME_LIMIT = 1024, 16, 253402300800000  # bytes, parts, the end of the year 9999
-NO_PART = (b"", b"", b"", b"null")
+NULL, WITHHELD = (b"", b"", b"null"), (b"", b"", b'"withheld"')
 
 find_origin = re.compile(rb"%b([a-z0-9./-]{1,128})\n" % re.escape(HEADER)).match
 is_kind = re.compile(rb"[a-z_.]+").fullmatch
-is_part_line = re.compile(rb"[a-z]+(\.[1-9][0-9]*)? [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=").fullmatch
-find_parts = re.compile(rb'"([a-z]+(?:\.[1-9][0-9]*)?)":(?:\{"salt":"([^"]*)","data":"([^"]*)"\}|(null|"withheld"))').findall
+is_name = lru_cache(256)(re.compile(rb"[a-z]+(\.[1-9][0-9]*)?").fullmatch)  # the same few, again and again
+is_commitment = re.compile(rb" [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=").fullmatch
 
 Part = tuple[bytes, bytes, bytes, bytes]  # name, salt, data, and what stands there instead of both
 
@@ -471,25 +471,33 @@ class Log:
         elif kind == b"key.added":
             self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
         tip = sha256(b"\0" + leaf).digest()
-        self.link = base64(tip)
+        self.link = b2a_base64(tip, newline=False)
         self.size += 1
         self.tree.add(tip)
 
     def read_line(self, line: bytes) -> tuple[bytes, list[Part]]:
         """A line's leaf and parts: read loosely, written anew, and compared, so that only the one spelling passes."""
-        start = b'{"i":%d,"leaf":"' % self.size
-        end = line.find(b'"', len(start))
+        between = line.split(b'"')  # what stands between quotes: 5 is the leaf, 9 the name of the first part
+        parts, written, at = [], [], 9
         try:
-            leaf = a2b_base64(line[len(start) : end])
-            parts = [(n, a2b_base64(s), a2b_base64(d), instead) for n, s, d, instead in find_parts(line, end)]
-        except ValueError:
-            raise self.refuse("expected base64, found something else") from None
-        written = [
-            b'"%b":%b' % (n, instead) if instead else b'"%b":{"salt":"%b","data":"%b"}' % (n, base64(s), base64(d))
-            for n, s, d, instead in parts
-        ]
-        if line != b'%b%b","parts":{%b}}' % (start, base64(leaf), b",".join(written)):
-            raise self.refuse(f"expected `i` {self.size}, `leaf` and `parts` in their one spelling, found another line")
+            leaf = a2b_base64(between[5])
+            while at + 1 < len(between):
+                name = between[at]
+                if between[at + 1] == b":{":
+                    salt, data, instead = a2b_base64(between[at + 4]), a2b_base64(between[at + 8]), b""
+                    shown = b2a_base64(salt, newline=False), b2a_base64(data, newline=False)
+                    written.append(b'"%b":{"salt":"%b","data":"%b"}' % (name, *shown))
+                    at += 10
+                else:
+                    salt, data, instead = NULL if between[at + 1].startswith(b":n") else WITHHELD
+                    written.append(b'"%b":%b' % (name, instead))
+                    at += 2 if instead == b"null" else 4
+                parts.append((name, salt, data, instead))
+        except (ValueError, IndexError):
+            raise self.misspelt() from None
+        fields = self.size, b2a_base64(leaf, newline=False), b",".join(written)
+        if line != b'{"i":%d,"leaf":"%b","parts":{%b}}' % fields:
+            raise self.misspelt()
         return leaf, parts
 
     def check_time(self, text: bytes) -> None:
@@ -507,25 +515,25 @@ class Log:
         """Each committed part opens its commitment, is withheld, or is gone; and no other part is there."""
         size, last, at = self.size, b"", 0
         for row in committed:
-            name, salt, data, instead = parts[at] if at < len(parts) else NO_PART
-            if name != row[:-45]:  # left out: the same as null
-                name, instead = row[:-45], b"null"
-            else:
+            label = row[:-45]
+            name, salt, data, instead = parts[at] if at < len(parts) else (b"", *NULL)
+            if name == label:
                 at += 1
-            if name <= last:
-                raise self.refuse("expected parts once each, sorted by name, found another order")
-            last = name
+            else:  # left out: the same as null
+                instead = b"null"
+            if label <= last or not is_name(label):
+                raise self.refuse("expected parts once each, well named and sorted by name, found another order or name")
+            last = label
             if instead:
-                if not is_part_line(row):
+                if not is_commitment(row[-45:]):
                     raise self.refuse("expected lines of a part's name and its commitment, found another")
                 if instead == b"null":
-                    self.lose(kind, name)
+                    self.lose(kind, label)
                 else:
                     self.withheld += 1
-            elif len(salt) != 32 or row != b"%b %b" % (
-                name,
-                base64(sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (size, name, salt, data)).digest()),
-            ):
+                continue
+            opened = sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (size, name, salt, data)).digest()
+            if len(salt) != 32 or row != b"%b %b" % (name, b2a_base64(opened, newline=False)):
                 raise self.refuse(f"expected part `{name.decode()}` to open its commitment, found other bytes")
         if at != len(parts):
             raise self.refuse("expected only parts that the leaf commits to, each once and sorted, found another")
@@ -567,6 +575,9 @@ class Log:
             return self.refuse("expected the hash of the entry before it, found another")
         return self.refuse(f"expected a leaf of whole lines below {LEAF_LIMIT} bytes, found another")
 
+    def misspelt(self) -> Refused:
+        return self.refuse(f"expected `i` {self.size}, `leaf` and `parts` in their one spelling, found another line")
+
     def refuse(self, problem: str) -> Refused:
         return Refused(f"line {self.size + 1} (entry {self.size}): {problem}")
 
@@ -585,10 +596,10 @@ def read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
     while True:
         chunk = file.read(CHUNK)
         *lines, rest = (rest + chunk).split(b"\n")
-        if not chunk and rest:
-            lines.append(rest)
         if max(map(len, [*lines, rest])) > LINE_LIMIT:
             raise Refused(f"after line {number}: expected lines of at most {LINE_LIMIT} bytes, found a longer one")
+        if not chunk and rest:
+            raise Refused(f"line {number + 1}: expected a line end, found the end of the file")
         number += len(lines)
         yield lines
         if not chunk:

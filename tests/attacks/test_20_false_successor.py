@@ -1,4 +1,4 @@
-"""Attack 19: somebody makes a key of his own the successor of the log's. What he lacks is the old key's signature.
+"""Attack 20: somebody makes a key of his own the successor of the log's. What he lacks is the old key's signature.
 
 Whoever can write to the database can append a `key.added` that fits; whoever stole the new key, or the old one after it was
 replaced, can sign. None of them is believed by who holds the log's real keys, and the ledger itself signs for no heir that is

@@ -1,4 +1,4 @@
-"""Attack 20: one person's entries are passed off as the whole log, or somebody else's as that person's, or some left out."""
+"""Attack 21: one person's entries are passed off as the whole log, or somebody else's as that person's, or some left out."""
 
 import json
 import sys

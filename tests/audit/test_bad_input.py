@@ -1,0 +1,173 @@
+"""Bad input, as an auditor may be handed it: command line, script and page refuse each, in one line, and none verifies it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from click.testing import CliRunner
+from small_log import plain
+from test_page import browser, checkpoint, page, signer, verify, write  # noqa: F401  # fixtures too
+
+import consentlib
+from consentlib.cli import main
+from consentlib.log import format_line
+
+SCRIPT = Path(consentlib.__file__).parent / "audit" / "standalone" / "verify.py"
+ENTRIES = plain(9)
+LOG = b"".join(map(format_line, ENTRIES))
+NOTE = checkpoint(ENTRIES)
+KEPT = checkpoint(ENTRIES[:4])
+KEY = str(signer().verifier)
+LINES = LOG.splitlines(keepends=True)
+
+
+def leaf_changed(how: Callable[[bytes], bytes]) -> bytes:
+    """The log with the leaf of entry 3 changed."""
+    row = json.loads(LINES[3])
+    row["leaf"] = b64encode(how(b64decode(row["leaf"]))).decode()
+    return b"".join([*LINES[:3], json.dumps(row, separators=(",", ":")).encode() + b"\n", *LINES[4:]])
+
+
+LOGS: dict[str, bytes] = {
+    "huge line": LINES[0][:-1] + b" " * 9_000_000 + b"\n",
+    "deeply nested line": b'{"i":0,"leaf":' + b"[" * 200_000 + b"\n",
+    "nested parts": LINES[0].replace(b'"parts":{', b'"parts":' + b'{"facts":' * 5_000 + b"{"),
+    "leaf of 64 KiB": leaf_changed(lambda leaf: leaf + b"x" * 65_536),
+    "unknown format version": leaf_changed(lambda leaf: leaf.replace(b"/v1\n", b"/v2\n")),
+    "mixed origins": leaf_changed(lambda leaf: leaf.replace(b"\n", b"\nother/", 1)),
+    "control characters in a leaf": leaf_changed(lambda leaf: leaf.replace(b"\n3\n", b"\n3\0\n")),
+    "duplicate index": b"".join([*LINES[:4], LINES[3], *LINES[4:]]),
+    "an index left out": b"".join([*LINES[:3], *LINES[4:]]),
+    "base64 with a space": LOG.replace(b'"data":"', b'"data":" ', 1),
+    "number beyond measure": LOG.replace(b'{"i":0', b'{"i":' + b"9" * 5_000, 1),
+    "not UTF-8": LOG.replace(b"facts", b"fact\xff", 1),
+    "nothing": b"",
+}
+"""What is wrong in `log.ndjson`; the note beside it is sound."""
+
+NOTES: dict[str, bytes] = {
+    "control characters": NOTE.replace(b"\n9\n", b"\n9\x07\n"),
+    "carriage returns": NOTE.replace(b"\n", b"\r\n"),
+    "base64 with a space": NOTE.replace(b"\xe2\x80\x94 ", b"\xe2\x80\x94  "),
+    "space in the root": NOTE.replace(b"=\n\n", b" =\n\n"),
+    "from the future": checkpoint(ENTRIES, size=999),
+    "size with a zero in front": NOTE.replace(b"\n9\n", b"\n09\n"),
+    "size beyond measure": NOTE.replace(b"\n9\n", b"\n" + b"9" * 5_000 + b"\n"),
+    "cut": NOTE[:-40],
+    "without signature": NOTE[: NOTE.index(b"\n\n") + 1],
+    "a megabyte": NOTE + b"x" * 1_100_000,
+    "empty": b"",
+}
+"""What is wrong in the `checkpoint`; the log beside it is sound."""
+
+
+def zipped(how: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    """A sound export, with the bytes of its zip changed."""
+
+    def make(path: Path) -> Path:
+        write(path, ENTRIES, checkpoint=NOTE)
+        path.write_bytes(how(path.read_bytes()))
+        return path
+
+    return make
+
+
+def without_log(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("checkpoint", NOTE)
+    return path
+
+
+EXPORTS: dict[str, Callable[[Path], Path]] = {
+    "corrupt zip": zipped(lambda data: data[:200] + bytes(50) + data[250:]),
+    "cut zip": zipped(lambda data: data[:-40]),
+    "no zip": zipped(lambda data: b"not a zip"),
+    "empty file": zipped(lambda data: b""),
+    "no log in it": without_log,
+    "no checkpoint in it": lambda path: write(path, ENTRIES),
+    **{f"log: {name}": lambda path, log=log: write(path, log, checkpoint=NOTE) for name, log in LOGS.items()},  # type: ignore[misc]
+    **{f"note: {name}": lambda path, note=note: write(path, ENTRIES, checkpoint=note) for name, note in NOTES.items()},  # type: ignore[misc]
+}
+
+
+def one_line(output: str) -> bool:
+    """Whether an error is one line that passes for no success."""
+    return output.count("\n") == 1 and "Traceback" not in output and "verified" not in output.lower().split(":")[0]
+
+
+def test_sound(tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """What the bad ones are made of is sound."""
+    export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
+    kept.write_bytes(KEPT)
+    arguments = [str(export), "--key", KEY, "--checkpoint", str(kept)]
+    assert CliRunner().invoke(main, ["verify", *arguments]).exit_code == 0
+    assert subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, check=False).returncode == 0
+    assert verify(page, export, keys=[KEY], notes=[kept]).reached == "history"
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_command_line_and_script(name: str, tmp_path: Path) -> None:
+    """Exit 40, and one line."""
+    export = EXPORTS[name](tmp_path / "audit.zip")
+    for command in ("verify", "report"):
+        more = [str(tmp_path / "report.html")] if command == "report" else []
+        done = CliRunner().invoke(main, [command, str(export), *more, "--key", KEY])
+        assert done.exit_code == 40, (command, done.output)
+        assert one_line(done.stderr), (command, done.output)
+    ran = subprocess.run([sys.executable, SCRIPT, export, "--key", KEY], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (40, "")
+    assert one_line(ran.stdout), ran.stdout
+
+
+def test_page(tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """A red verdict with its reason, and nothing in the browser's console."""
+    for name, make in EXPORTS.items():
+        found = verify(page, make(tmp_path / "audit.zip"), keys=[KEY])
+        assert (found.title, found.colour) == ("Not valid", "bad"), (name, found)
+        assert found.why, name
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("name", [name for name in NOTES if name != "from the future"])
+def test_kept_notes(name: str, tmp_path: Path) -> None:
+    """A kept checkpoint that is none can't be used: one line, and no verdict over the log is given."""
+    export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
+    kept.write_bytes(NOTES[name])
+    arguments = [str(export), "--key", KEY, "--checkpoint", str(kept)]
+    done = CliRunner().invoke(main, ["verify", *arguments])
+    assert done.exit_code == 2, done.output
+    assert one_line(done.stderr), done.output
+    ran = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (2, "")
+    assert one_line(ran.stdout), ran.stdout
+
+
+def test_kept_under_another_key(tmp_path: Path) -> None:
+    """So can't one that a stranger signed."""
+    export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
+    kept.write_bytes(checkpoint(ENTRIES[:4], signer(2)))
+    for command in (["verify", export], ["report", export, tmp_path / "report.html"]):
+        done = CliRunner().invoke(main, [*map(str, command), "--key", KEY, "--checkpoint", str(kept)])
+        assert (done.exit_code, "that you kept" in done.stderr, one_line(done.stderr)) == (2, True, True), done.output
+    ran = subprocess.run([sys.executable, SCRIPT, export, "--key", KEY, "--checkpoint", kept], capture_output=True, check=False)
+    assert ran.returncode == 2
+
+
+def test_kept_from_the_future(tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """A checkpoint that was kept and covers more than there is says that the log was cut."""
+    export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
+    kept.write_bytes(NOTES["from the future"])
+    arguments = [str(export), "--key", KEY, "--checkpoint", str(kept)]
+    done = CliRunner().invoke(main, ["verify", *arguments])
+    assert (done.exit_code, one_line(done.stderr)) == (30, True), done.output
+    ran = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, one_line(ran.stdout)) == (30, True), ran.stdout
+    assert verify(page, export, keys=[KEY], notes=[kept]).colour == "bad"

@@ -84,7 +84,7 @@ def copy(
                     before = held.head().size
                 transfer(_Whole(view), new.store, progress=progress)
                 _carry_notes(notes, new.checkpoints)
-                _carry_lines(lines, new.checkpoints.journal)
+                _carry_lines(lines, old.checkpoints.journal.since(), new.checkpoints.journal)
                 report = _verify(new, view.head(), newest)
                 with new.store.write() as transaction:
                     finished(transaction)
@@ -137,7 +137,12 @@ def _text(note: bytes) -> bytes:
     return note.partition(b"\n\n")[0]
 
 
-def _carry_lines(lines: Sequence[Line], journal: StopJournal) -> None:
+def _carry_lines(lines: Sequence[Line], since: int, journal: StopJournal) -> None:
+    if journal.since() < since:  # lines may have come and gone since the last copy
+        raise LedgerError(
+            "expected a stop journal that lacks what the copied one lacks, found one that claims more",
+            note="the old one was pruned since the last copy: name a fresh place for the checkpoints of the copy",
+        )
     there = {line.id for line in journal.read()[0]}
     missing = [line for line in lines if line.id not in there]
     if missing:

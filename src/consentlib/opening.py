@@ -105,14 +105,14 @@ def find_copy(
     except LedgerMissingError:
         if path is not None:
             _copy_keys(of.keys, path)  # first: a ledger whose keys were never written would be lost
-        kept.prepare()
+        kept.prepare(of.checkpoints.journal.since())
         return Opened(_begin_copy(of.store, url, vault), of.keys, kept, path)
     try:
         if _described(store) != _described(of.store):
             raise LedgerExistsError("expected no ledger or a copy of the same at this URL, found another")
         if path is not None:
             _copy_keys(of.keys, path)
-        kept.prepare()
+        kept.prepare(of.checkpoints.journal.since())
     except BaseException:
         store.close()
         raise

@@ -235,12 +235,14 @@ def test_no_proofs_and_no_sends(shop: Shop, begin: Begin) -> None:
 
 
 def test_nothing_is_signed_inside(shop: Shop, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many entries come: what may be rolled back is in no checkpoint."""
+    """However many entries came: nothing is hashed and signed while others wait, least of all what may be rolled back."""
+    shop.sign_up(ANN)
     monkeypatch.setattr("consentlib.notary.SIGN_AFTER_ENTRIES", 1)
     before = shop.ledger._notary.checkpoints.read()
     connection = begin()
     with shop.ledger.bind(connection) as bound:
         bound.record_many([OrderPlaced(ANN, order=str(number)) for number in range(5)])
+        assert shop.ledger._notary.checkpoints.read() == before
     connection.commit()
     assert shop.ledger._notary.checkpoints.read() == before
     shop.sign_up(BO)

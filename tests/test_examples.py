@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,60 @@ def test_cdnow() -> None:
     assert "allowed    300  within_complaint_period" in shown
     assert "allowed    300  within_statutory_period" in shown
     assert "denied     300  no_ground" in shown
+
+
+def installed(project: Path, target: Path) -> dict[str, str]:
+    """Surroundings in which the entry points that a project declares are found, as if it were installed."""
+    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    info = target / f"{declared['name'].replace('-', '_')}-{declared['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {declared['name']}\nVersion: {declared['version']}\n")
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
+        for group, entries in declared["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("".join(points))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(project), *sys.path[1:]])}
+
+
+def test_jsonl_store(tmp_path: Path) -> None:
+    """The store of somebody else passes the whole contract, none of it skipped."""
+    project = EXAMPLES / "jsonl-store"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(project), str(project)]
+    done = subprocess.run(command, env=installed(project, tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout
+    assert "passed" in done.stdout
+
+
+_SHOP = """
+import sys
+from pathlib import Path
+from consentlib import Ledger
+from consentlib.copying import copy
+from consentlib.events import OrderPlaced
+from consentlib.policy import parse_policy, starter
+
+folder = sys.argv[1]
+url = f"jsonl://{folder}/shop.jsonl"
+place = {"keys": f"{folder}/keys", "checkpoints": f"{folder}/checkpoints"}
+with Ledger.create(url, policy=parse_policy(starter()), **place) as ledger:
+    ledger.record(OrderPlaced("anna@example.dk", order="o1"))
+    ledger.withdraw("bo@example.dk", text="no more letters")
+    assert ledger.erase("bo@example.dk", reason="art17", by="dpo").pending is False
+    assert "no more letters".encode().hex() not in Path(folder, "shop.jsonl").read_text()
+with Ledger.open(url, **place) as ledger:
+    assert ledger.check("anna@example.dk", use="delivery", order="o1")
+    assert ledger.verify(read_models=True).size == 5
+copy(url, f"sqlite:///{folder}/shop.db", **place)
+copy(f"sqlite:///{folder}/shop.db", f"jsonl://{folder}/back.jsonl", checkpoints=place["checkpoints"], new_keys=place["keys"])
+"""
+
+
+def test_ledger_in_a_jsonl_store(tmp_path: Path) -> None:
+    """A ledger lives in it: it answers after opening, verifies, leaves nothing of what was erased, and moves out and in."""
+    (tmp_path / "site").mkdir()
+    surroundings = installed(EXAMPLES / "jsonl-store", tmp_path / "site")
+    command = [sys.executable, "-c", _SHOP, str(tmp_path)]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

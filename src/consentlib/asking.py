@@ -155,6 +155,12 @@ class Asking:
         self._outstanding = outstanding
         self._held: Scope | None = None
 
+    def within(self, store: Store) -> Asking:
+        """One that answers from another state of the same log. What waits in the journal is looked for there anew."""
+        found = Asking(store, self._keys, self._clock, self.mode, Outstanding(self._outstanding.journal, self._keys))
+        found._held = self._held
+        return found
+
     def check(self, address: Any, asked: Asked) -> Decision:
         """The decision. Never raises: what goes wrong on the way to an answer is a denial."""
         try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-
-from attrs import evolve
 
 from consentlib.asking import Asked, Asking, Clock, Mode
 from consentlib.audit.disclosure import record_disclosure, write_disclosure
 from consentlib.audit.export import record_export, write_export
 from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
+from consentlib.bound import BoundLedger
 from consentlib.checkpoints import CheckpointStore
 from consentlib.errors import (
     InputError,
@@ -24,7 +24,7 @@ from consentlib.errors import (
     NotAllowedError,
     StoreUnavailableError,
 )
-from consentlib.events import ConsentWithdrawn, Event, Evidence, ObjectionRaised
+from consentlib.events import Event, Evidence
 from consentlib.fields import ALL, Scope
 from consentlib.history import HistoryEntry, read_history
 from consentlib.journal import StopJournal
@@ -42,9 +42,9 @@ from consentlib.recorder import Recorded
 from consentlib.rotation import rotate
 from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
-from consentlib.store import Store
+from consentlib.store import Store, bind
 from consentlib.transfer import TRANSFER
-from consentlib.writing import Writing
+from consentlib.writing import Writing, withdrawal
 
 _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
@@ -190,11 +190,7 @@ class Ledger:
             "occurred_at": occurred_at,
             "evidence": evidence,
         }
-        withdrawn = ConsentWithdrawn(address, uses=uses, controller=controller, **common)
-        narrow = withdrawn.uses != ALL or withdrawn.controller is not None
-        if narrow if limited is None else limited is True:
-            return self.record(evolve(withdrawn, limited=True))
-        return self.record_many([withdrawn, ObjectionRaised(address, **common)])[0]
+        return self.record_many(withdrawal(address, uses=uses, controller=controller, limited=limited, **common))[0]
 
     def publish(self, policy: Policy | str | os.PathLike[str]) -> Recorded:
         """Put a policy in force: it becomes an entry, and every decision from now on names its hash.
@@ -271,6 +267,17 @@ class Ledger:
         if not asked.keys().isdisjoint(("at", "known_at")):
             raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
         return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
+
+    @contextmanager
+    def bind(self, connection: Any) -> Iterator[BoundLedger]:
+        """The ledger inside a transaction of the shop's own: what is recorded commits or fails with the shop's rows.
+
+        `connection` is one to the ledger's own database, in an open transaction that holds the writer's lock: of `sqlite3`,
+        prepared with `store.sqlite_file.prepare` and begun with `BEGIN IMMEDIATE`. The shop commits or rolls back, after the
+        block. Raises `LedgerError` for any other connection, and where the store can't do it.
+        """
+        with closing(bind(self._store, connection)) as store:
+            yield BoundLedger(store, self._asking, self._writing)
 
     # Looking.
 

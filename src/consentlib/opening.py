@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
 from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
-from consentlib.keys import Keys, key_path, load_keys
+from consentlib.keys import Keys, key_path, load_keys, vault_path
 from consentlib.log import check_origin
 from consentlib.store import Store, create_sealed_store, create_store, open_locked_store, open_store
 
@@ -81,3 +81,66 @@ def find(
     except BaseException:
         store.close()
         raise
+
+
+def find_copy(
+    of: Opened,
+    url: str,
+    *,
+    keys: str | os.PathLike[str] | None = None,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None = None,
+    vault: str | os.PathLike[str] | None = None,
+) -> Opened:
+    """The place that a ledger is copied to, begun where there is nothing: the same log under the same keys.
+
+    Unlike `begin` it takes checkpoints of the log for granted, and goes on where an earlier try was cut short. Raises
+    `LedgerExistsError` for another ledger, `KeyFileError` for other keys or another vault in its place.
+    """
+    path = key_path(url, keys)
+    if path is None and of.key_file is not None and not url.startswith("memory:"):
+        raise KeyFileError("expected a place for the keys of the copy, found none; name one")
+    kept = checkpoint_store(url, of.store.meta["origin"], of.keys, checkpoints)
+    try:
+        store = open_store(url, vault=vault)
+    except LedgerMissingError:
+        if path is not None:
+            _copy_keys(of.keys, path)  # first: a ledger whose keys were never written would be lost
+        kept.prepare(of.checkpoints.journal.since())
+        return Opened(_begin_copy(of.store, url, vault), of.keys, kept, path)
+    try:
+        if _described(store) != _described(of.store):
+            raise LedgerExistsError("expected no ledger or a copy of the same at this URL, found another")
+        if path is not None:
+            _copy_keys(of.keys, path)
+        kept.prepare(of.checkpoints.journal.since())
+    except BaseException:
+        store.close()
+        raise
+    return Opened(store, of.keys, kept, path)
+
+
+def _begin_copy(of: Store, url: str, vault: str | os.PathLike[str] | None) -> Store:
+    if "sealed" not in of.meta:
+        return create_store(url, of.meta)
+    place = vault_path(url, vault)
+    if place is not None and place.exists():
+        from consentlib.store.vault import discard_unused  # here, because only sealed ledgers need it
+
+        discard_unused(place)
+    return create_sealed_store(url, _described(of), vault=vault)
+
+
+def _described(store: Store) -> dict[str, str]:
+    """What a ledger and its copies have in common: all but the vault, which each has for itself."""
+    return {name: value for name, value in store.meta.items() if name != "vault"}
+
+
+def _copy_keys(keys: Keys, path: Path) -> None:
+    """Write a key file all at once, or bring the copy that is there up to date with a rotation."""
+    if path.exists():
+        found = Keys.load(path)
+        if found.checks() != keys.checks():
+            raise KeyFileError(f"expected no file at `{path}` or a copy of the same keys, found another")
+        if found == keys:
+            return
+    keys.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -13,7 +13,8 @@ from consentlib.addresses import stop_key
 from consentlib.asking import Asking, Clock
 from consentlib.checkpoints import covered_size
 from consentlib.errors import CommitUndoneError, ConsentlibError, StoreUnavailableError, VerificationError
-from consentlib.events import Event, Stop
+from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
+from consentlib.fields import ALL, Scope
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.notary import Notary
@@ -27,6 +28,17 @@ from consentlib.store import Store
 from consentlib.store.protocol import Changes
 
 _log = logging.getLogger("consentlib")
+
+
+def withdrawal(
+    address: str, *, uses: Scope, controller: str | None, limited: bool | None, **common: Any
+) -> list[ConsentWithdrawn | ObjectionRaised]:
+    """What a withdrawal is recorded as: an objection to direct marketing too, unless the person limited it."""
+    withdrawn = ConsentWithdrawn(address, uses=uses, controller=controller, **common)
+    narrow = withdrawn.uses != ALL or withdrawn.controller is not None
+    if narrow if limited is None else limited is True:
+        return [evolve(withdrawn, limited=True)]
+    return [withdrawn, ObjectionRaised(address, **common)]
 
 
 class Writing:

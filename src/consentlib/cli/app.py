@@ -16,6 +16,7 @@ import click
 
 from consentlib import __version__
 from consentlib.cli.asking import check, filter_, history
+from consentlib.cli.copy_command import copy
 from consentlib.cli.demo import demo
 from consentlib.cli.doctor import doctor
 from consentlib.cli.ledger_commands import erase, init, publish, record, review, stop
@@ -109,6 +110,7 @@ for _command in (
     doctor,
     journal,
     recover,
+    copy,
     demo,
 ):
     main.add_command(_command)

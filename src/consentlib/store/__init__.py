@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from consentlib.errors import InputError, KeyFileError, LedgerVersionError, StoreUnavailableError
 from consentlib.keys import vault_path
 from consentlib.store.protocol import (
+    Binds,
     Changes,
     EventRow,
     Head,
@@ -26,9 +27,11 @@ from consentlib.store.protocol import (
     Suppression,
     Transaction,
     View,
+    bind,
 )
 
 __all__ = [
+    "Binds",
     "Changes",
     "EventRow",
     "Head",
@@ -38,6 +41,7 @@ __all__ = [
     "Suppression",
     "Transaction",
     "View",
+    "bind",
     "create_sealed_store",
     "create_store",
     "open_locked_store",

@@ -21,6 +21,7 @@ import psycopg
 from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError, StoreUnavailableError
 from consentlib.log import genesis
 from consentlib.store import postgres_schema as schema
+from consentlib.store.postgres_bound import BoundPostgresStore
 from consentlib.store.postgres_connection import MOST, WAIT, Connection, Connections, Late, Target, connect, translated
 from consentlib.store.postgres_health import health
 from consentlib.store.postgres_view import FORKED, Transaction, View
@@ -129,6 +130,7 @@ class PostgresStore:
         self._writer: int | None = None
         self._connections = Connections(self._target)
         self._views: WeakSet[View] = WeakSet()
+        self._bound: list[int] = []
 
     def _begin(self, sql: str, values: Sequence[Any] | None = None, *, again: bool = True) -> tuple[Connection, list[Any]]:
         """A connection on which `sql` was done first, and the rows that its last statement gives.
@@ -159,7 +161,7 @@ class PostgresStore:
 
     def _queue(self, end: float) -> None:
         """Wait for the turn among the writers of this process."""
-        if self._writer == threading.get_ident():
+        if threading.get_ident() in (self._writer, *self._bound):
             raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
         if not self._writing.acquire(timeout=end - monotonic()):
             raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
@@ -222,6 +224,10 @@ class PostgresStore:
         self._connections.close()
         if waited:
             self._writing.release()
+
+    def bind(self, connection: Any) -> BoundPostgresStore:
+        """See `Binds.bind`, for a connection of `psycopg` to this database whose role may keep ledgers. Waits for the seat."""
+        return BoundPostgresStore(self, connection)
 
     # For `doctor`
 

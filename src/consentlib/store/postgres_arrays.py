@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, Final
 
-import psycopg
+from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
@@ -59,7 +59,7 @@ ENCODE: Final = {name: encode for name, (_, _, encode) in _KINDS.items()}
 """By the name of the elements' type: the array of these values, of which any may be None."""
 
 
-def register(conn: psycopg.Connection[Any]) -> None:
-    """Let a connection take arrays."""
+def register(context: AdaptContext) -> None:
+    """Let a connection or a cursor take arrays."""
     for array, dumper, _ in _KINDS.values():
-        conn.adapters.register_dumper(array, dumper)
+        context.adapters.register_dumper(array, dumper)

@@ -50,7 +50,7 @@ class _Ended:
 
 
 _GONE: Final = (None, None)
-_NOT_OPEN: Final[Any] = _Ended("one that is not open")
+NOT_OPEN: Final[Any] = _Ended("one that is not open")
 FORKED: Final[Any] = _Ended("one of the parent process")
 
 
@@ -60,7 +60,7 @@ class View:
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
         self._ledger = store._ledger
-        self._conn: Connection = _NOT_OPEN
+        self._conn: Connection = NOT_OPEN
         self._head: Head | None = None
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class View:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        conn, self._conn, self._head = self._conn, _NOT_OPEN, None
+        conn, self._conn, self._head = self._conn, NOT_OPEN, None
         if conn is not FORKED:
             self._store._views.discard(self)
             self._store._connections.give_back(conn)
@@ -213,7 +213,7 @@ class Transaction(View):
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
                     self._rows("SELECT set_config('synchronous_commit', 'on', true) WHERE %b > 0")
             except BaseException:
-                conn, self._conn = self._conn, _NOT_OPEN
+                conn, self._conn = self._conn, NOT_OPEN
                 store._connections.give_back(conn)
                 raise
         except BaseException:
@@ -231,7 +231,7 @@ class Transaction(View):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         store = self._store
-        conn, self._conn, self._head = self._conn, _NOT_OPEN, None
+        conn, self._conn, self._head = self._conn, NOT_OPEN, None
         if conn is FORKED:
             raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
         try:

@@ -19,10 +19,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from attrs import define, field
 
+from consentlib.errors import LedgerError
 from consentlib.fold import Order
 from consentlib.log import Entry
 
@@ -241,3 +242,28 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of everything. Further calls raise `StoreUnavailableError`."""
         ...
+
+
+@runtime_checkable
+class Binds(Protocol):
+    """What a store can do besides: work inside a transaction of the shop's own. No store must."""
+
+    def bind(self, connection: Any) -> Store:
+        """A store that reads and writes on a connection of the shop's to the same database, in the transaction open there.
+
+        Its `read` and `lookup` show what that transaction sees, its `write` is a savepoint in it: an error undoes what
+        was done in the block and leaves the transaction usable. It never commits and never ends the transaction, its `purge`
+        raises `LedgerError`, and its `close` ends the binding alone. While it is bound nobody else can write, and a thread
+        that asks the store itself for a transaction gets `StoreUnavailableError`.
+
+        Raises `LedgerError` unless the connection is to the ledger's own database and its transaction holds the writer's
+        lock; later too, once that transaction is over.
+        """
+        ...
+
+
+def bind(store: Store, connection: Any) -> Store:
+    """`Binds.bind` of a store that has it, else `LedgerError`."""
+    if not isinstance(store, Binds):
+        raise LedgerError("expected a store that can work in a transaction of the shop's own, found one that can't")
+    return store.bind(connection)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from consentlib.errors import KeyFileError, StoreUnavailableError
 from consentlib.events import NOBODY
 from consentlib.log import LOST, WITHHELD, Entry, Part
-from consentlib.store.protocol import Changes, Head, Life, NewEntry, Store, Transaction, View
+from consentlib.store.protocol import Changes, Head, Life, NewEntry, Store, Transaction, View, bind
 from consentlib.store.vault import Condemned, Key, Vault
 
 FORMAT: Final = "consentlib.dev/sealed/v1"
@@ -92,6 +92,10 @@ class SealedStore:
         if self.vault is not None:
             self.vault.close()
 
+    def bind(self, connection: Any) -> SealedStore:
+        """See `Binds.bind`. Keys are durable before the shop commits: where it rolls back, they have sealed nothing."""
+        return _BoundSealedStore(bind(self.inner, connection), self.vault)
+
     def _settle_what_was_missed(self, vault: Vault) -> None:
         """Erase keys that should be gone: after a crash in the middle of an erasure, or in a vault that was restored.
 
@@ -107,6 +111,19 @@ class SealedStore:
                 vault.keep_only(used, size=transaction.head().size)
         elif settled != size:
             vault.set_settled(size)
+
+
+class _BoundSealedStore(SealedStore):
+    """The sealed store in a transaction of the shop's. Whose vault it is settles and closes it."""
+
+    def __init__(self, inner: Store, vault: Vault | None) -> None:
+        self.inner = inner
+        self.vault = vault
+        self.meta = inner.meta
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self.inner.close()
 
 
 class SealedView:

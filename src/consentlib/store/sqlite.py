@@ -19,7 +19,8 @@ from consentlib.errors import (
 from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Head, Life, system_clock
-from consentlib.store.sqlite_file import PRAGMAS, SqliteFile, switch_to_wal
+from consentlib.store.sqlite_bound import BoundSqliteStore
+from consentlib.store.sqlite_file import PRAGMAS, WAIT, SqliteFile, switch_to_wal
 from consentlib.store.sqlite_view import FORKED, Transaction, View
 
 _FIXED_RELEASE: Final = (3, 51, 3)  # before it, SQLite may in rare cases corrupt a database when the WAL restarts
@@ -132,6 +133,7 @@ class SqliteStore(SqliteFile):
     def _begin_process(self) -> None:
         super()._begin_process()
         self._views: WeakSet[View] = WeakSet()
+        self._bound: list[int] = []
 
     def _inherit(self) -> None:
         for view in self._views:
@@ -173,6 +175,31 @@ class SqliteStore(SqliteFile):
         with self.write() as transaction:
             transaction._purge()
         return self._truncate_wal()
+
+    def bind(self, connection: Any) -> BoundSqliteStore:
+        """See `Binds.bind`, for a connection of `sqlite3` to this file, prepared with `sqlite_file.prepare`."""
+        return BoundSqliteStore(self, connection)
+
+    def _can_begin(self) -> bool:
+        """Whether nobody holds the write lock at this moment."""
+        conn = self._take()
+        try:
+            conn.execute("PRAGMA busy_timeout = 0").fetchall()
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                free = False
+            else:
+                conn.execute("ROLLBACK")
+                free = True
+            conn.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}").fetchall()
+        except sqlite3.Error as error:
+            self._drop(conn)
+            self._fail(error)
+        self._give_back(conn)
+        return free
 
     # For `doctor`
 

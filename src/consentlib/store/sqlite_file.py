@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from weakref import WeakSet
 
-from consentlib.errors import StoreUnavailableError
+from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.files import leave_line, stand_in_line
 
 WAIT: Final = 30.0
@@ -31,7 +31,21 @@ PRAGMAS: Final = {
     "cache_size": ("-16000", -16000),  # KiB; with SQLite's 2,000 a batch of a thousand spills its pages, half again as slow
 }
 
+DEMANDED: Final = ("synchronous", "recursive_triggers", "foreign_keys", "secure_delete")
+"""Those that a connection of the shop's needs to write to a ledger: what they guard is not its own business alone."""
+
 _files: WeakSet[SqliteFile] = WeakSet()
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection of the shop's fit for `Ledger.bind`: durable commits, guards that hold, erased bytes overwritten.
+
+    Once a connection, and outside of transactions, in which SQLite would not heed it: raises `LedgerError` there.
+    """
+    if connection.in_transaction:
+        raise LedgerError("expected a connection without an open transaction, found one in it")
+    for name in DEMANDED:
+        sqlite3.Cursor(connection).execute(f"PRAGMA {name} = {PRAGMAS[name][0]}").fetchall()
 
 
 def switch_to_wal(conn: sqlite3.Connection) -> None:

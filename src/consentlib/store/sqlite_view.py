@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -61,7 +62,7 @@ class _Ended:
 
 
 _GONE: Final = (None, None)
-_NOT_OPEN: Final[Any] = _Ended("one that is not open")
+NOT_OPEN: Final[Any] = _Ended("one that is not open")
 FORKED: Final[Any] = _Ended("one of the parent process")
 
 
@@ -70,7 +71,7 @@ class View:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._conn: sqlite3.Connection = _NOT_OPEN
+        self._conn: sqlite3.Connection = NOT_OPEN
         self._failed = False
 
     def __enter__(self) -> Self:
@@ -86,7 +87,7 @@ class View:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        conn, self._conn = self._conn, _NOT_OPEN
+        conn, self._conn = self._conn, NOT_OPEN
         if conn is FORKED:
             return
         self._store._views.discard(self)
@@ -237,6 +238,8 @@ class Transaction(View):
 
     def __enter__(self) -> Self:
         store = self._store
+        if threading.get_ident() in store._bound:
+            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
         store._seat()
         try:
             conn = store._take()
@@ -260,7 +263,7 @@ class Transaction(View):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         store = self._store
-        conn, self._conn = self._conn, _NOT_OPEN
+        conn, self._conn = self._conn, NOT_OPEN
         if conn is FORKED:
             raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
         try:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from consentlib.errors import KeyFileError, StoreUnavailableError
-from consentlib.store.sqlite_file import SqliteFile, switch_to_wal
+from consentlib.store.sqlite_file import WAIT, SqliteFile, switch_to_wal
 
 _FORMAT: Final = "consentlib.dev/vault/v1"
 _AT_ONCE: Final = 250
@@ -49,6 +49,21 @@ class Condemned(NamedTuple):
     id: bytes
     index: int  # type: ignore[assignment]
     owner: str | None
+
+
+def discard_unused(path: Path) -> None:
+    """Remove a vault that was begun for a ledger that never was. Raises `KeyFileError` for one that holds keys, or no vault."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT)) as conn:
+            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            begun = {"meta", "keys", "owners", "condemned"}
+            unused = not tables or (tables == begun and not conn.execute("SELECT 1 FROM keys").fetchall())
+    except sqlite3.Error as error:
+        raise KeyFileError(f"expected a vault at `{path}`, found another file") from error
+    if not unused:
+        raise KeyFileError(f"expected no file at `{path}`, found one; a vault is never replaced")
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 class Vault(SqliteFile):

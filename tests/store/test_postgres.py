@@ -197,6 +197,24 @@ def test_a_newer_version_is_refused(store: PostgresStore, postgres_url: str) -> 
             call(postgres_url)
 
 
+def test_a_newer_version_took_over(store: PostgresStore, postgres_url: str) -> None:
+    """An older process that has the tables open writes no more, in no transaction, and goes on once they are its own again."""
+    with store.read() as view:
+        size = view.head().size
+    do(postgres_url, "INSERT INTO consentlib.versions VALUES (99)")
+    newer = "expected tables of this or an older version, found newer ones"
+    with pytest.raises(StoreUnavailableError, match=newer), store.write() as transaction:
+        append(transaction)
+    with psycopg.connect(postgres_url) as shop:
+        shop.execute("SELECT 1")
+        with pytest.raises(StoreUnavailableError, match=newer):
+            store.bind(shop)
+    do(postgres_url, "DELETE FROM consentlib.versions WHERE version = 99")
+    with store.write() as transaction:
+        append(transaction)
+    check_chain(store, size + 1)
+
+
 def test_a_failed_create_leaves_nothing(postgres: Database, postgres_url: str) -> None:
     """A schema of somebody else's stays as it was, and no half of a ledger is left."""
     do(postgres_url, "CREATE SCHEMA consentlib; CREATE TABLE consentlib.heads (mine int)")

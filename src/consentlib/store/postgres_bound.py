@@ -15,6 +15,7 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 
 from consentlib.errors import LedgerError, StoreUnavailableError
+from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_arrays import register
 from consentlib.store.postgres_connection import WAIT, translated
 from consentlib.store.postgres_view import NOT_OPEN, Transaction, View
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from consentlib.store.postgres import PostgresStore
 
 _SERVER: Final = "SELECT pg_postmaster_start_time()::text, oid::text FROM pg_database WHERE datname = current_database()"
-_SEAT: Final = """SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now
-    FROM consentlib.seat(%b)"""
+_SEAT: Final = f"""SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now
+    FROM consentlib.seat(%b, {schema.VERSION})"""
 _PATIENCE: Final = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %b, true)"
 _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') IN ('off', 'local')"""

@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.store.postgres_arrays import register
+from consentlib.store.postgres_schema import NEWER
 
 WAIT: Final = 30.0
 """Seconds a writer waits for its turn."""
@@ -220,6 +221,8 @@ def translated(target: Target, error: psycopg.Error) -> StoreUnavailableError:
             f"expected a role that may keep ledgers at `{target.place}`, found one without the rights",
             note="let the owner run the script of `consentlib.store.postgres_schema.role_script`",
         )
+    if state == NEWER:  # it came while this process had the ledger open; what is written now it could not read
+        return StoreUnavailableError("expected tables of this or an older version, found newer ones")
     if state == "55P03":
         return StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
     # Class 22 is about a value, and repeats it.

@@ -24,6 +24,8 @@ VERSION: Final = 1
 
 ENCODING: Final = "UTF8"
 OLDEST: Final = 150_000
+NEWER: Final = "CL001"
+"""The SQLSTATE of `seat` for a writer whose version of the tables is no longer the newest: what it wrote could not be read."""
 
 _MIGRATING: Final = int.from_bytes(b"consentl")
 """The advisory lock that one of several starting processes holds while it migrates."""
@@ -153,10 +155,14 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'restrict_violation', MESSAGE = TG_ARGV[0];
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.seat(of_ledger int, OUT head consentlib.heads, OUT now float8, OUT durability text)
+CREATE OR REPLACE FUNCTION consentlib.seat(
+    of_ledger int, of_version int, OUT head consentlib.heads, OUT now float8, OUT durability text)
 {_OWNERS} AS $$
 BEGIN
     SELECT * INTO STRICT head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
+    IF EXISTS (SELECT FROM consentlib.versions WHERE version > of_version) THEN
+        RAISE EXCEPTION USING ERRCODE = '{NEWER}', MESSAGE = 'tables of a newer version';
+    END IF;
     now := extract(epoch FROM clock_timestamp()) * 1000;
     durability := current_setting('synchronous_commit');
 END $$;

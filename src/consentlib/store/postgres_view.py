@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _PAGE: Final = 256
 _HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consentlib.heads WHERE ledger = {}"
 _READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_HEAD}"
-_SEAT: Final = """BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {};
+_SEAT: Final = f"""BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {{}};
     SET LOCAL idle_in_transaction_session_timeout = 60000;
     SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now, durability
-    FROM consentlib.seat({})"""
+    FROM consentlib.seat({{}}, {schema.VERSION})"""
 _LIFE: Final = "SELECT key, id, since, index, suppressed, fold FROM consentlib.lives WHERE ledger = %b"
 _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders WHERE ledger = %b AND address = ANY(%b)"
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"

@@ -8,10 +8,10 @@ the shop, copy once more, then point it at the new URL.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
 
@@ -25,8 +25,8 @@ from consentlib.log import LOST, Entry, Report
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.notary import Notary
 from consentlib.opening import Opened, find, find_copy
-from consentlib.store import Head, View
-from consentlib.transfer import finished, transfer
+from consentlib.store import Head
+from consentlib.transfer import Shown, finished, transfer
 
 _SQLITE: Final = "sqlite:///"
 
@@ -82,7 +82,7 @@ def copy(
             with closing(new.store):
                 with new.store.read() as held:
                     before = held.head().size
-                transfer(_Whole(view), new.store, progress=progress)
+                transfer(Shown(view, _whole), new.store, progress=progress)
                 _carry_notes(notes, new.checkpoints)
                 _carry_lines(lines, old.checkpoints.journal.since(), new.checkpoints.journal)
                 report = _verify(new, view.head(), newest)
@@ -92,23 +92,14 @@ def copy(
     return Copied(old.store.meta["origin"], report.size, report.root, report.size - before, pending)
 
 
-class _Whole:
-    """A view of a log all of whose parts can be read, but those erased on record."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._view, name)
-
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        for entry in self._view.entries(start, stop):
-            for name, part in entry.parts.items():
-                if part is LOST:
-                    raise KeyFileError(f"expected the key of part `{name}` of entry `{entry.index}`, found it lost")
-                if part is not None and not isinstance(part, tuple):
-                    raise LedgerError("expected no erasure while the log is read, found one; copy again")
-            yield entry
+def _whole(entry: Entry) -> Entry:
+    """An entry of whose parts each can be read, or is erased on record; else an error."""
+    for name, part in entry.parts.items():
+        if part is LOST:
+            raise KeyFileError(f"expected the key of part `{name}` of entry `{entry.index}`, found it lost")
+        if part is not None and not isinstance(part, tuple):
+            raise LedgerError("expected no erasure while the log is read, found one; copy again")
+    return entry
 
 
 def _place(url: str) -> object:

@@ -31,8 +31,7 @@ from consentlib.outstanding import ERASURE, check_countable, prepared_of
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorder
 from consentlib.replay import replay, runs
-from consentlib.store import View
-from consentlib.transfer import finished, transfer
+from consentlib.transfer import Shown, finished, transfer
 
 _NUMBERED: Final = re.compile(r"(.*?)(?:-(\d{1,6}))?")
 
@@ -93,7 +92,7 @@ def recover(
         if origin == old_origin:
             raise InputError("expected another origin than that of the restored log, found the same")
         with old.store.read() as view:
-            report = verify_view(_Found(view), old_origin)
+            report = verify_view(Shown(view, _found), old_origin)
             place = {"keys": new_keys, "checkpoints": new_checkpoints, "vault": new_vault}
             sealed = "sealed" in old.store.meta
             new = begin(new_url, origin=origin, fresh=old.keys.renamed(), sealed=sealed, **place)  # type: ignore[arg-type]
@@ -109,18 +108,9 @@ def recover(
     return Recovery(origin, report.size, stops, erasures, lines is not None)
 
 
-class _Found:
-    """A view as a restored log is found: parts whose key was erased since are not shown, instead of gone without a record."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._view, name)
-
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        for entry in self._view.entries(start, stop):
-            yield entry._replace(parts={name: WITHHELD if part is LOST else part for name, part in entry.parts.items()})
+def _found(entry: Entry) -> Entry:
+    """An entry as a restored log is found: parts whose key was erased since are not shown, instead of gone without a record."""
+    return entry._replace(parts={name: WITHHELD if part is LOST else part for name, part in entry.parts.items()})
 
 
 def _append(

@@ -28,6 +28,20 @@ _BATCH: Final = 1_000
 _T = TypeVar("_T")
 
 
+class Shown:
+    """A view whose entries are as `show` gives them; all else is as it was."""
+
+    def __init__(self, view: View, show: Callable[[Entry], Entry]) -> None:
+        self._view = view
+        self._show = show
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        return map(self._show, self._view.entries(start, stop))
+
+
 def transfer(source: View, target: Store, *, progress: Callable[[int], None] | None = None) -> list[tuple[int, str]]:
     """Bring a store to what a view shows. It must hold nothing yet, or a beginning of the same log, compared by its tree.
 

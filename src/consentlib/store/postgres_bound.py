@@ -6,9 +6,7 @@ savepoint in it. Statements go through a cursor of our own, so that the shop's w
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
 from psycopg.pq import Format, TransactionStatus
@@ -16,10 +14,11 @@ from psycopg.rows import tuple_row
 
 from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.store import postgres_schema as schema
+from consentlib.store.binding import BoundStore
 from consentlib.store.postgres_arrays import register
 from consentlib.store.postgres_connection import WAIT, translated
 from consentlib.store.postgres_view import NOT_OPEN, Transaction, View
-from consentlib.store.protocol import Head, Life
+from consentlib.store.protocol import Head
 
 if TYPE_CHECKING:
     from consentlib.store.postgres import PostgresStore
@@ -33,20 +32,17 @@ _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
 _READ: Final = ("bool", "bytea", "float8", "int4", "int8", "text")
 
 
-class BoundPostgresStore:
+class BoundPostgresStore(BoundStore["PostgresStore"]):
     """What `PostgresStore.bind` gives: a store as the shop's transaction sees it, which commits and ends nothing.
 
     For one thread at a time. The transaction must be open and unharmed at each use, else `LedgerError`.
     """
 
     def __init__(self, store: PostgresStore, connection: Any) -> None:
-        self.meta: Mapping[str, str] = store.meta
-        self._store = store
-        self._thread = threading.get_ident()
+        super().__init__(store)
         if not isinstance(connection, psycopg.Connection):
             raise LedgerError(f"expected a connection of `psycopg`, found `{type(connection).__name__}`")
         self._connection = connection
-        self._closed = False
         self._check_open()
         self._cursor = _own_cursor(connection)
         with store.read() as view:
@@ -57,15 +53,6 @@ class BoundPostgresStore:
             pass  # which takes the seat
         store._bound.append(self._thread)
 
-    def clock(self) -> int:
-        """See `Store.clock`."""
-        return self._store.clock()
-
-    def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
-        """See `Store.lookup`."""
-        with self.read() as view:
-            return view.head(), view.lives(key)
-
     def read(self) -> BoundView:
         """See `Store.read`: what is committed, and what this transaction did."""
         return BoundView(self, self._store)
@@ -74,19 +61,7 @@ class BoundPostgresStore:
         """See `Store.write`: a savepoint, which becomes durable when the shop commits."""
         return BoundTransaction(self, self._store)
 
-    def purge(self) -> NoReturn:
-        """Nothing can be purged before it is committed: raises `LedgerError`."""
-        raise LedgerError("expected a purge outside of the shop's transaction, found one inside")
-
-    def close(self) -> None:
-        """End the binding; transaction and connection are left as they are."""
-        if not self._closed:
-            self._closed = True
-            self._store._bound.remove(self._thread)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LedgerError("expected a ledger that is bound, found its block left")
+    def _check_transaction(self) -> None:
         if self._connection.info.transaction_status is not TransactionStatus.INTRANS:
             raise LedgerError(
                 "expected an open transaction of the shop's, found none, or one that failed",

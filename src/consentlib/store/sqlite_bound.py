@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from consentlib.errors import LedgerError, StoreUnavailableError
-from consentlib.store.protocol import Head, Life
+from consentlib.store.binding import BoundStore
+from consentlib.store.protocol import Head
 from consentlib.store.sqlite_file import DEMANDED, PRAGMAS
 from consentlib.store.sqlite_view import NOT_OPEN, Transaction, View
 
@@ -24,7 +24,7 @@ _ADVICE: Final = "begin it with `BEGIN IMMEDIATE`, and bind the ledger then"
 _TAKE_LOCK: Final = "UPDATE consentlib_head SET size = size WHERE id <> 0"  # a row there is none of: only the lock
 
 
-class BoundSqliteStore:
+class BoundSqliteStore(BoundStore["SqliteStore"]):
     """What `SqliteStore.bind` gives: a store as the shop's transaction sees it, which commits and ends nothing.
 
     For one thread, that of the connection. The transaction must be open and hold the write lock at each use, else
@@ -32,27 +32,15 @@ class BoundSqliteStore:
     """
 
     def __init__(self, store: SqliteStore, connection: Any) -> None:
-        self.meta: Mapping[str, str] = store.meta
-        self._store = store
-        self._thread = threading.get_ident()
+        super().__init__(store)
         if not isinstance(connection, sqlite3.Connection):
             raise LedgerError(f"expected a connection of `sqlite3`, found `{type(connection).__name__}`")
         self._borrowed = _Borrowed(connection)
-        self._closed = False
         self._check_open()
         self._check_file()
         self._check_pragmas()
         self._check_lock()
         store._bound.append(self._thread)
-
-    def clock(self) -> int:
-        """See `Store.clock`."""
-        return self._store.clock()
-
-    def lookup(self, key: bytes) -> tuple[Head, tuple[Life, ...]]:
-        """See `Store.lookup`."""
-        with self.read() as view:
-            return view.head(), view.lives(key)
 
     def read(self) -> BoundView:
         """See `Store.read`: what is committed, and what this transaction did."""
@@ -62,19 +50,7 @@ class BoundSqliteStore:
         """See `Store.write`: a savepoint, which becomes durable when the shop commits."""
         return BoundTransaction(self, self._store)
 
-    def purge(self) -> NoReturn:
-        """Nothing can be purged before it is committed: raises `LedgerError`."""
-        raise LedgerError("expected a purge outside of the shop's transaction, found one inside")
-
-    def close(self) -> None:
-        """End the binding; transaction and connection are left as they are."""
-        if not self._closed:
-            self._closed = True
-            self._store._bound.remove(self._thread)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LedgerError("expected a ledger that is bound, found its block left")
+    def _check_transaction(self) -> None:
         if not self._borrowed.in_transaction:
             raise LedgerError("expected an open transaction of the shop's, found none", note=_ADVICE)
 

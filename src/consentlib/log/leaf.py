@@ -26,6 +26,9 @@ TIME_LIMIT: Final = 253402300800000  # 10000-01-01T00:00:00Z
 base64 = partial(b2a_base64, newline=False)
 """The canonical base64 of bytes, as leaves and exports write it."""
 
+COMMITTED: Final = b"consentlib.dev/part/v1\n%d\n%b\n%b%b"
+"""What a commitment is the hash of: index, name, salt and bytes of a part."""
+
 _DECIMAL: Final = rb"(0|[1-9][0-9]{0,15})"
 _HASH: Final = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _NAME: Final = rb"[a-z]+(?:\.[1-9][0-9]*)?"
@@ -69,7 +72,7 @@ def leaf_hash(leaf: bytes) -> bytes:
 
 def commitment(index: int, name: str, salt: bytes, data: bytes) -> bytes:
     """The hash that binds a part's bytes to its entry and its name, under a salt of 32 random bytes."""
-    return sha256(b"consentlib.dev/part/v1\n%d\n%b\n%b%b" % (index, name.encode(), salt, data)).digest()
+    return sha256(COMMITTED % (index, name.encode(), salt, data)).digest()
 
 
 def encode_leaf(origin: str, index: int, prev: bytes, t: int, kind: str, parts: Mapping[str, bytes]) -> bytes:

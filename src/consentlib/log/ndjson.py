@@ -7,7 +7,7 @@ Parts are sorted by name; `null` is a part that is gone, `"withheld"` one that i
 
 from __future__ import annotations
 
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 
 from consentlib.errors import FormatError
 from consentlib.log.leaf import base64, is_name
@@ -27,28 +27,35 @@ def parse_line(line: bytes) -> Entry:
     """
     between = line.split(b'"')  # what stands between quotes: 2 is the index, 5 the leaf, 9 the name of the first part
     parts: dict[str, Part] = {}
-    at = 9
+    at, last = 9, b""
     try:
         index, leaf = int(between[2][1:-1]), a2b_base64(between[5])
+        anew = [b"{", b"i", b":%d," % index, b"leaf", b":", b2a_base64(leaf, newline=False), b",", b"parts", b":{"]
         while at + 1 < len(between):
-            name = between[at]
+            name, form = between[at], between[at + 1]
             if not is_name(name):
                 raise ValueError
-            if between[at + 1] == b":{":
-                parts[name.decode()] = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
-                at += 10
-            elif between[at + 1].startswith(b":n"):
-                parts[name.decode()] = None
-                at += 2
+            if name <= last:
+                break  # what was written so far differs from the line
+            last = name
+            if form == b":{":
+                salt, data = part = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
+                values = b2a_base64(salt, newline=False), b2a_base64(data, newline=False)
+                anew += (name, form, b"salt", b":", values[0], b",", b"data", b":", values[1], b"},")
+            elif form.startswith(b":n"):
+                part = None
+                anew += (name, b":null,")
             else:
-                parts[name.decode()] = WITHHELD
-                at += 4
+                part = WITHHELD
+                anew += (name, b":", b"withheld", b",")
+            parts[name.decode()] = part
+            at = len(anew)
     except (ValueError, IndexError):
         raise FormatError("expected a line with `i`, `leaf` and `parts`, found another form or type") from None
-    entry = Entry(index, leaf, parts)
-    if index < 0 or format_line(entry) != line:
+    anew[-1] = anew[-1].rstrip(b",") + b"}}\n"
+    if index < 0 or anew != between:
         raise FormatError("expected a line in its one spelling, found another of the same entry")
-    return entry
+    return Entry(index, leaf, parts)
 
 
 def _format_part(part: Part) -> bytes:

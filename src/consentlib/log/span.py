@@ -5,14 +5,16 @@ This is where a verifier's time goes, and as no span needs another one, several 
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from consentlib import codec
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log.leaf import Leaf, base64, commitment, leaf_hash, leaf_start, parse_leaf, split_leaf
+from consentlib.log.leaf import COMMITTED, Leaf, base64, leaf_start, parse_leaf, split_leaf
 from consentlib.log.merkle import Node, subtrees
 from consentlib.log.trust import KEY_ADDED, KeyAdded, read_key_added
 
@@ -92,13 +94,12 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
                 first, origin, first_time, tip = (claimed, leaf), parsed.origin, parsed.t, parsed.prev
                 place, link = origin.encode(), base64(tip)
             begin = leaf_start(place, size, link)
-            if claimed != size or not leaf.startswith(begin):
-                check_link(claimed, leaf, size, origin, tip, time, last_leaf)
             try:
                 t, kind, committed = split_leaf(leaf, begin)
-            except FormatError as error:
-                raise _out_of_form(error, size, leaf) from None
-            if t < time:
+            except FormatError:
+                check_link(claimed, leaf, size, origin, tip, time, last_leaf)  # says what is not as it must be
+                raise
+            if claimed != size or t < time:
                 check_link(claimed, leaf, size, origin, tip, time, last_leaf)
             opened = 0
             for label, expected in committed:
@@ -116,7 +117,8 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
                     withheld += 1
                     continue
                 salt, data = part
-                if len(salt) != 32 or base64(commitment(size, name, salt, data)) != expected:
+                opens = sha256(COMMITTED % (size, label, salt, data)).digest()
+                if len(salt) != 32 or b2a_base64(opens, newline=False) != expected:
                     raise content_problem(f"expected part `{name}` to open its commitment, found other bytes", size, leaf, part)
             if len(parts) != opened:
                 for name in parts.keys() - {label.decode() for label, _ in committed}:
@@ -132,8 +134,8 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
                 keys += [] if added is None else [added]
             kinds[kind] += 1
             last_leaf, time = leaf, t
-            tip = leaf_hash(leaf)
-            link = base64(tip)
+            tip = sha256(b"\0" + leaf).digest()
+            link = b2a_base64(tip, newline=False)
             hashes.append(tip)
             size += 1
     except (FormatError, VerificationError) as error:

@@ -430,8 +430,8 @@ LEAF_LIMIT, PARTS_LIMIT, TIME_LIMIT = 1024, 16, 253402300800000  # bytes, parts,
 NULL, WITHHELD = (b"", b"", b"null"), (b"", b"", b'"withheld"')
 
 find_origin = re.compile(rb"%b([a-z0-9./-]{1,128})\n" % re.escape(HEADER)).match
-is_kind = re.compile(rb"[a-z_.]+").fullmatch
-is_name = lru_cache(256)(re.compile(rb"[a-z]+(\.[1-9][0-9]*)?").fullmatch)  # the same few, again and again
+is_kind = lru_cache(256)(re.compile(rb"[a-z_.]+").fullmatch)  # the same few, again and again
+is_name = lru_cache(256)(re.compile(rb"[a-z]+(\.[1-9][0-9]*)?").fullmatch)
 is_commitment = re.compile(rb" [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=").fullmatch
 
 Part = tuple[bytes, bytes, bytes, bytes]  # name, salt, data, and what stands there instead of both
@@ -478,25 +478,29 @@ class Log:
     def read_line(self, line: bytes) -> tuple[bytes, list[Part]]:
         """A line's leaf and parts: read loosely, written anew, and compared, so that only the one spelling passes."""
         between = line.split(b'"')  # what stands between quotes: 5 is the leaf, 9 the name of the first part
-        parts, written, at = [], [], 9
+        parts = []
         try:
             leaf = a2b_base64(between[5])
+            anew = [b"{", b"i", b":%d," % self.size, b"leaf", b":", b2a_base64(leaf, newline=False), b",", b"parts", b":{"]
+            at = len(anew)
             while at + 1 < len(between):
-                name = between[at]
-                if between[at + 1] == b":{":
-                    salt, data, instead = a2b_base64(between[at + 4]), a2b_base64(between[at + 8]), b""
+                name, form = between[at], between[at + 1]
+                if form == b":{":
+                    salt, data = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
                     shown = b2a_base64(salt, newline=False), b2a_base64(data, newline=False)
-                    written.append(b'"%b":{"salt":"%b","data":"%b"}' % (name, *shown))
-                    at += 10
+                    anew += (name, form, b"salt", b":", shown[0], b",", b"data", b":", shown[1], b"},")
+                    parts.append((name, salt, data, b""))
+                elif form.startswith(b":n"):
+                    anew += (name, b":null,")
+                    parts.append((name, *NULL))
                 else:
-                    salt, data, instead = NULL if between[at + 1].startswith(b":n") else WITHHELD
-                    written.append(b'"%b":%b' % (name, instead))
-                    at += 2 if instead == b"null" else 4
-                parts.append((name, salt, data, instead))
+                    anew += (name, b":", b"withheld", b",")
+                    parts.append((name, *WITHHELD))
+                at = len(anew)
         except (ValueError, IndexError):
             raise self.misspelt() from None
-        fields = self.size, b2a_base64(leaf, newline=False), b",".join(written)
-        if line != b'{"i":%d,"leaf":"%b","parts":{%b}}' % fields:
+        anew[-1] = anew[-1].rstrip(b",") + b"}}"
+        if anew != between:
             raise self.misspelt()
         return leaf, parts
 
@@ -596,7 +600,7 @@ def read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
     while True:
         chunk = file.read(CHUNK)
         *lines, rest = (rest + chunk).split(b"\n")
-        if max(map(len, [*lines, rest])) > LINE_LIMIT:
+        if max(map(len, [*lines[:1], rest])) > LINE_LIMIT:  # those between lie within the chunk
             raise Refused(f"after line {number}: expected lines of at most {LINE_LIMIT} bytes, found a longer one")
         if not chunk and rest:
             raise Refused(f"line {number + 1}: expected a line end, found the end of the file")

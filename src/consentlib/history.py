@@ -27,8 +27,8 @@ class HistoryEntry:
 def read_history(view: View, key: bytes) -> list[HistoryEntry]:
     """The entries about an address and those linked to it, oldest first; none about somebody who had the address before."""
     ids = linked(view, view.lives(key))
-    entries = (view.entry(index) for index in sorted({index for one in ids for index in view.about(one)}))
-    return [_read(entry, ids) for entry in entries if entry is not None]
+    entries = view.entries_at({index for one in ids for index in view.about(one)})
+    return [_read(entry, ids) for _, entry in sorted(entries.items())]
 
 
 def _read(entry: Entry, ids: Collection[str]) -> HistoryEntry:

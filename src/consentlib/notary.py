@@ -24,8 +24,8 @@ from consentlib.events import NOBODY
 from consentlib.keys import Keys
 from consentlib.log import format_line, leaf_hash, parse_leaf
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
+from consentlib.log.inclusion import inclusion_proofs
 from consentlib.log.note import Verifier, cosign_note, parse_note
-from consentlib.log.prover import Prover
 from consentlib.log.receipt import Proof
 from consentlib.log.trust import KEY_ADDED, KeyAdded, Trust, read_key_added
 from consentlib.signing import SigningKeys, sign, verify
@@ -117,10 +117,9 @@ class Notary:
 
     def added(self, view: View) -> Iterator[KeyAdded]:
         """What the log says of its keys, in order."""
-        for index in view.about(NOBODY):
-            entry = view.entry(index)
-            facts = None if entry is None else entry.parts.get("facts")
-            if entry is not None and isinstance(facts, tuple) and parse_leaf(entry.leaf).kind == KEY_ADDED:
+        for index, entry in sorted(view.entries_at(view.about(NOBODY)).items()):
+            facts = entry.parts.get("facts")
+            if isinstance(facts, tuple) and parse_leaf(entry.leaf).kind == KEY_ADDED:
                 added = read_key_added(index, facts[1], self._origin)
                 if added is not None:
                     yield added
@@ -276,26 +275,15 @@ class Notary:
                 last = self.open(note)
             with self._store.read() as view:
                 check_extends(view, last, self._origin)
-                entries = {entry.index: entry for run in _runs(some) for entry in view.entries(run.start, run.stop)}
+                entries = view.entries_at(some)
                 for index in some:
                     if index not in entries:
                         problem = f"expected entry `{index}`, as signed, found none"
                         raise VerificationError(problem, level="history", index=index, checkpoint=note)
                 hashes = {index: leaf_hash(entry.leaf) for index, entry in entries.items()}
-                proofs = Prover(last.size, last.root).prove(hashes, view.nodes)
+                proofs = inclusion_proofs(hashes, last.size, last.root, view.nodes)
             for index in some:
                 yield Proof(index, tuple(proofs[index]), note, format_line(entries[index])).format()
-
-
-def _runs(indices: Iterable[int]) -> Iterator[range]:
-    """The indices as few ranges."""
-    start = stop = 0
-    for index in sorted(set(indices)):
-        if index != stop:
-            yield range(start, stop)
-            start = index
-        stop = index + 1
-    yield range(start, stop)
 
 
 def _rotated() -> KeyFileError:

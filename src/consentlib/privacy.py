@@ -112,8 +112,8 @@ class _Person:
         self.ids = {life.id for life in self.lives}
         parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
         self.review_at = recorder.time + parameters.suppression_review_days * _DAY
-        indices = sorted({index for id in self.ids for index in view.about(id)})
-        self.entries = [entry for index in indices if (entry := view.entry(index)) is not None]
+        entries = view.entries_at({index for id in self.ids for index in view.about(id)})
+        self.entries = [entries[index] for index in sorted(entries)]
         shown = [one for entry in self.entries if (one := known(entry)) is not None]
         held = [one for one in shown if one.kind not in NEVER_ERASED]
         self.kept = _kept(held, self.ids, recorder.time, parameters)

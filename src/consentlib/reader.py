@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from consentlib.events import NOBODY
@@ -28,7 +28,7 @@ class Rows(Protocol):
 
     def about(self, id: str) -> tuple[int, ...]: ...
 
-    def entry(self, index: int) -> Entry | None: ...
+    def entries_at(self, indices: Iterable[int]) -> Mapping[int, Entry]: ...
 
 
 class Limit(NamedTuple):
@@ -64,22 +64,18 @@ def known(entry: Entry) -> Known | None:
 
 def read_known(view: Rows, indices: Iterable[int], limit: Limit) -> list[Known]:
     """The entries at these indices that count and still have their facts, in order."""
-    found = []
-    for index in sorted(indices):
-        if index < limit.size and (entry := view.entry(index)) is not None:
-            one = known(entry)
-            if one is not None and limit.admits(one):
-                found.append(one)
-    return found
+    entries = view.entries_at([index for index in indices if index < limit.size])
+    found = [one for _, entry in sorted(entries.items()) if (one := known(entry)) is not None]
+    return [one for one in found if limit.admits(one)]
 
 
 def read_scope(view: Rows, limit: Limit) -> Scope:
     """Policy and texts: those published last, and every text ever held; and whether stops were lost."""
     policy, texts, size, lost = None, Texts(), 0, None
-    for index in view.about(NOBODY):
-        entry = view.entry(index) if index < limit.size else None
-        one = known(entry) if entry is not None else None
-        if entry is None or one is None or one.kind not in SCOPE_KINDS or not limit.admits(one):
+    entries = view.entries_at([index for index in view.about(NOBODY) if index < limit.size])
+    for index, entry in sorted(entries.items()):
+        one = known(entry)
+        if one is None or one.kind not in SCOPE_KINDS or not limit.admits(one):
             continue
         size = index + 1
         if one.kind == "policy.published":

@@ -134,15 +134,22 @@ def test_many_and_one_wrong(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE consentlib_nodes SET hash = zeroblob(32)", "DELETE FROM consentlib_nodes"])
-@pytest.mark.parametrize("place", ["level = 1 AND position = 0", "level = 2 AND position = 1", "level = 3 AND position = 0"])
-def test_of_a_damaged_tree(shop: Shop, statement: str, place: str) -> None:
-    """No receipt is handed out that needs a node that is not as it was signed, or is not there, also among many."""
+@pytest.mark.parametrize(
+    ("place", "asked"),
+    [
+        ("level = 1 AND position = 0", [2, 3]),
+        ("level = 2 AND position = 1", [0, 2]),
+        ("level = 3 AND position = 0", [9]),
+    ],
+)
+def test_of_a_damaged_tree(shop: Shop, statement: str, place: str, asked: list[int]) -> None:
+    """No receipt is handed out that needs a node that is not as it was signed, or is not there, also among several."""
     for number in range(14):
         shop.ledger.withdraw(f"p{number}@example.dk", limited=True)
     shop.ledger.checkpoint()
     shop.steal(f"{statement} WHERE {place}")
     with pytest.raises(VerificationError) as caught:
-        list(shop.ledger.receipts(range(15)))
+        list(shop.ledger.receipts(asked))
     assert caught.value.level in ("proof", "history")
 
 

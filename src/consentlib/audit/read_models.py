@@ -70,8 +70,10 @@ def _kind(view: View, index: int) -> str | None:
 def _read_about(view: View, id: str) -> list[Known]:
     """The entries that a store says are about an address: each must say so too."""
     found = []
-    for index in view.about(id):
-        entry = view.entry(index)
+    indices = view.about(id)
+    entries = view.entries_at(indices)
+    for index in indices:
+        entry = entries.get(index)
         one = known(entry) if entry is not None else None
         if one is None or id not in about(one.facts):
             raise _wrong("entries by address", index, entry=entry)

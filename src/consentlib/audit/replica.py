@@ -110,6 +110,9 @@ class Replica:
         parts = {name: (b"", data) for name, data in (("facts", row[1]), ("policy", row[2])) if data is not None}
         return Entry(index, row[0], parts)
 
+    def entries_at(self, indices: Iterable[int]) -> dict[int, Entry]:
+        return {index: entry for index in indices if (entry := self.entry(index)) is not None}
+
     def _fold(self, one: Known, ids: list[str]) -> None:
         order = one.facts.get("order")
         orders = {(owner, row.order): row for owner, row in self.orders(ids, order)} if order is not None else {}

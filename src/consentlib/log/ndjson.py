@@ -39,16 +39,16 @@ def parse_line(line: bytes) -> Entry:
                 break  # what was written so far differs from the line
             last = name
             if form == b":{":
-                salt, data = part = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
-                values = b2a_base64(salt, newline=False), b2a_base64(data, newline=False)
-                anew += (name, form, b"salt", b":", values[0], b",", b"data", b":", values[1], b"},")
+                salt, data = a2b_base64(between[at + 4]), a2b_base64(between[at + 8])
+                parts[name.decode()] = salt, data
+                shown = b2a_base64(salt, newline=False), b2a_base64(data, newline=False)
+                anew += (name, form, b"salt", b":", shown[0], b",", b"data", b":", shown[1], b"},")
             elif form.startswith(b":n"):
-                part = None
+                parts[name.decode()] = None
                 anew += (name, b":null,")
             else:
-                part = WITHHELD
+                parts[name.decode()] = WITHHELD
                 anew += (name, b":", b"withheld", b",")
-            parts[name.decode()] = part
             at = len(anew)
     except (ValueError, IndexError):
         raise FormatError("expected a line with `i`, `leaf` and `parts`, found another form or type") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Self
 from weakref import WeakSet
@@ -252,6 +252,10 @@ class _View:
         """See `View.entry`."""
         row = self._get("entries", index)
         return None if row is None else Entry(index, row[2], self._get("parts", index))
+
+    def entries_at(self, indices: Iterable[int]) -> dict[int, Entry]:
+        """See `View.entries_at`."""
+        return {index: entry for index in indices if (entry := self.entry(index)) is not None}
 
     def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
         """See `View.kinds`."""

@@ -39,6 +39,18 @@ _GROUPS: Final = [
 ]
 
 
+_PARTS: Final = "SELECT index, name, salt, data FROM consentlib.parts WHERE ledger = %b"
+
+
+def _with_parts(rows: Sequence[tuple[int, bytes]], parts: Iterable[tuple[int, str, bytes, bytes]]) -> Iterator[Entry]:
+    """Entries of rows of leaves and of the rows of their parts."""
+    held: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
+    for index, name, salt, data in parts:
+        held[index][name] = None if salt is None and data is None else (salt, data)
+    for index, leaf in rows:
+        yield Entry(index, leaf, held[index])
+
+
 class _Ended:
     """What stands for the connection of a view that is not open."""
 
@@ -153,19 +165,17 @@ class View:
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
         """See `View.entries`."""
         for rows in self._of_entries("index, leaf", start, stop):
-            parts: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
-            for index, name, salt, data in self._rows(
-                "SELECT index, name, salt, data FROM consentlib.parts WHERE ledger = %b AND index >= %b AND index <= %b",
-                rows[0][0],
-                rows[-1][0],
-            ):
-                parts[index][name] = None if salt is None and data is None else (salt, data)
-            for index, leaf in rows:
-                yield Entry(index, leaf, parts[index])
+            yield from _with_parts(rows, self._rows(f"{_PARTS} AND index >= %b AND index <= %b", rows[0][0], rows[-1][0]))
 
     def entry(self, index: int) -> Entry | None:
         """See `View.entry`."""
         return next(self.entries(index, index + 1), None)
+
+    def entries_at(self, indices: Iterable[int]) -> dict[int, Entry]:
+        """See `View.entries_at`."""
+        asked = list(indices)
+        rows = self._rows("SELECT index, leaf FROM consentlib.entries WHERE ledger = %b AND index = ANY(%b)", asked)
+        return {one.index: one for one in _with_parts(rows, self._rows(f"{_PARTS} AND index = ANY(%b)", asked))}
 
     def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
         """See `View.kinds`."""

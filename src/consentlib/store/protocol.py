@@ -17,7 +17,7 @@ child may be refused with `StoreUnavailableError`, and can never end or disturb 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -177,6 +177,10 @@ class View(Protocol):
         ...
 
     def entry(self, index: int) -> Entry | None: ...
+
+    def entries_at(self, indices: Iterable[int]) -> Mapping[int, Entry]:
+        """`entry` of each of these indices that there is, in few reads however many there are."""
+        ...
 
     def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
         """(index, time, kind) as stored beside the leaf, for people who look: `verify` compares them with the leaf."""

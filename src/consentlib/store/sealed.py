@@ -152,8 +152,11 @@ class SealedView:
 
     def entry(self, index: int) -> Entry | None:
         """See `View.entry`."""
-        entry = self._view.entry(index)
-        return None if entry is None else next(self._opened([entry]))
+        return self.entries_at([index]).get(index)
+
+    def entries_at(self, indices: Iterable[int]) -> dict[int, Entry]:
+        """See `View.entries_at`."""
+        return {one.index: one for one in self._opened(list(self._view.entries_at(indices).values()))}
 
     def _opened(self, page: Sequence[Entry]) -> Iterator[Entry]:
         vault = self._store.vault
@@ -248,8 +251,7 @@ def _owner(entry: NewEntry) -> str | None:
 def _used(view: View, row: Condemned) -> bool:
     """Whether something that is still there is sealed under a key."""
     indices = {row.index, *(() if row.owner is None else view.about(row.owner))}
-    entries = [entry for index in indices if (entry := view.entry(index)) is not None]
-    return any(part[0] == row.id for entry in entries for _, part in _sealed(entry))
+    return any(part[0] == row.id for entry in view.entries_at(indices).values() for _, part in _sealed(entry))
 
 
 def _sealed(entry: Entry) -> Iterator[tuple[str, tuple[bytes, bytes]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -45,6 +45,24 @@ _PUT_ORDER: Final = _put("consentlib_orders", "address, order_id", " ".join(("ad
 _PUT_EVENT: Final = _put("consentlib_events", "id", "id idx digest")
 _PUT_SUPPRESSION: Final = _put("consentlib_suppressions", "key", "key erased_at review_at stops")
 _PUT_NODE: Final = _put("consentlib_nodes", "level, position", "level position hash")
+
+
+_PARTS: Final = "SELECT id, consentlib_parts.idx, name, salt, CAST(data AS BLOB)"
+_PARTS_AT: Final = f"""{_PARTS} FROM consentlib_entries AS entry CROSS JOIN consentlib_parts
+    ON id >= entry.idx * {schema.PARTS_AN_ENTRY} AND id < (entry.idx + 1) * {schema.PARTS_AN_ENTRY}
+    WHERE entry.idx IN ({_MANY})"""
+
+
+def _with_parts(rows: Sequence[tuple[int, bytes]], parts: Iterable[tuple[int, int, str, bytes, bytes]]) -> Iterator[Entry]:
+    """Entries of rows of leaves and of the rows of their parts."""
+    held: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
+    for id, index, name, salt, data in parts:
+        found = held[id // schema.PARTS_AN_ENTRY]
+        if name in found or id // schema.PARTS_AN_ENTRY != index:
+            name += "?"  # not as it was written: no leaf commits to such a name
+        found[name] = None if salt is None and data is None else (salt, data)
+    for index, leaf in rows:
+        yield Entry(index, leaf, held[index])
 
 
 class _Ended:
@@ -109,7 +127,7 @@ class View:
         except sqlite3.Error as error:
             self._store._fail(error)
 
-    def _among(self, sql: str, values: Sequence[bytes]) -> Iterator[Any]:
+    def _among(self, sql: str, values: Sequence[bytes] | Sequence[int]) -> Iterator[Any]:
         """The rows of a statement over `_MANY` values, for any number of them. The rest are NULL, which equals nothing."""
         each = list(dict.fromkeys(values))
         for start in range(0, len(each), _AT_ONCE):
@@ -178,21 +196,17 @@ class View:
         """See `View.entries`."""
         for rows in self._pages("idx, CAST(leaf AS BLOB)", start, stop):
             first, last = rows[0][0] * schema.PARTS_AN_ENTRY, (rows[-1][0] + 1) * schema.PARTS_AN_ENTRY
-            parts: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
-            for id, index, name, salt, data in self._rows(
-                "SELECT id, idx, name, salt, CAST(data AS BLOB) FROM consentlib_parts WHERE id >= ? AND id < ?",
-                (first, last),
-            ):
-                found = parts[id // schema.PARTS_AN_ENTRY]
-                if name in found or id // schema.PARTS_AN_ENTRY != index:
-                    name += "?"  # not as it was written: no leaf commits to such a name
-                found[name] = None if salt is None and data is None else (salt, data)
-            for index, leaf in rows:
-                yield Entry(index, leaf, parts[index])
+            yield from _with_parts(rows, self._rows(f"{_PARTS} FROM consentlib_parts WHERE id >= ? AND id < ?", (first, last)))
 
     def entry(self, index: int) -> Entry | None:
         """See `View.entry`."""
         return next(self.entries(index, index + 1), None)
+
+    def entries_at(self, indices: Iterable[int]) -> dict[int, Entry]:
+        """See `View.entries_at`."""
+        asked = sorted(indices)  # neighbours lie on one page
+        rows = self._among(f"SELECT idx, CAST(leaf AS BLOB) FROM consentlib_entries WHERE idx IN ({_MANY})", asked)
+        return {one.index: one for one in _with_parts(list(rows), self._among(_PARTS_AT, asked))}
 
     def kinds(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, str]]:
         """See `View.kinds`."""

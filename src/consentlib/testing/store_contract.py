@@ -292,6 +292,23 @@ class StoreContract:
             assert view.entry(4) == next(view.entries(4))
             assert view.entry(10) is None
 
+    def test_entries_at(self, store: Store) -> None:
+        """`entries_at` gives those that there are of any number asked for, each with its own parts, also in the transaction."""
+        with store.write() as transaction:
+            for number in range(600):
+                append(
+                    transaction,
+                    str(number),
+                    **{f"facts.{part}": b"{}" for part in range(1, 1 + number % 3)},
+                    facts=b"%d" % number,
+                )
+            inside = transaction.entries_at(range(590, 610))
+        with store.read() as view:
+            asked = [*range(599, 0, -2), 7, 10**6]
+            assert view.entries_at(asked) == {index: view.entry(index) for index in range(1, 600, 2)}
+            assert view.entries_at([]) == {}
+            assert inside == {index: view.entry(index) for index in range(590, 600)}
+
     def test_entries_stream(self, store: Store) -> None:
         """Reading entries takes memory that does not grow with their number, in a store that is not itself memory."""
         with store.write() as transaction:

@@ -1,12 +1,14 @@
 """Many proofs in one tree: each is the one that is made alone, and none leaves that does not lead to the root."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consentlib.errors import VerificationError
 from consentlib.log import merkle
-from consentlib.log.prover import Prover
+from consentlib.log.inclusion import inclusion_proofs
 
 HASHES = [bytes([number]) * 32 for number in range(70)]
 
@@ -18,15 +20,12 @@ def tree(size: int) -> dict[merkle.Place, bytes]:
 
 
 def prove(size: int, indices: list[int], found: dict[merkle.Place, bytes]) -> dict[int, list[bytes]]:
-    """The proofs, made in two goes, the second of which builds on the first."""
-    prover = Prover(size, merkle.root(HASHES[:size]))
-    half = len(indices) // 2
+    """The proofs of these leaves, from these nodes."""
 
     def nodes(places: object) -> dict[merkle.Place, bytes]:
         return {place: found[place] for place in places if place in found}  # type: ignore[attr-defined]
 
-    goes = [{index: HASHES[index] for index in some} for some in (indices[:half], indices[half:])]
-    return {index: proof for go in goes for index, proof in prover.prove(go, nodes).items()}
+    return inclusion_proofs({index: HASHES[index] for index in indices}, size, merkle.root(HASHES[:size]), nodes)
 
 
 @given(st.integers(1, 70), st.data())
@@ -57,14 +56,26 @@ def test_no_damaged_node_goes_out(size: int, data: st.DataObject) -> None:
     assert proofs == prove(size, indices, good)
 
 
-@pytest.mark.parametrize("place", [(0, 4), (1, 0), (1, 2), (2, 1), (3, 0)])
+@pytest.mark.parametrize("place", [(0, 4), (1, 3), (2, 0), (2, 2), (0, 12)])
 @pytest.mark.parametrize("value", [None, bytes(32)])
 def test_damage_is_found(place: merkle.Place, value: bytes | None) -> None:
-    """A node that is read is compared even where another entry has already shown what it must be."""
+    """A node beside the way of an entry that is not what it was, or is gone, lets no proof out."""
     found = tree(13)
     del found[place]
     if value is not None:
         found[place] = value
     with pytest.raises(VerificationError) as caught:
-        Prover(13, merkle.root(HASHES[:13])).prove(dict(enumerate(HASHES[:13])), lambda _: found)
+        prove(13, [5], found)
     assert caught.value.level == "proof"
+
+
+def test_each_node_is_read_once() -> None:
+    """What stands in several proofs, or is computed on the way, is not asked for again."""
+    found, asked = tree(64), []
+
+    def nodes(places: Sequence[merkle.Place]) -> dict[merkle.Place, bytes]:
+        asked.extend(places)
+        return {place: found[place] for place in places}
+
+    inclusion_proofs({index: HASHES[index] for index in (0, 1, 2, 40)}, 64, merkle.root(HASHES[:64]), nodes)
+    assert sorted(asked) == [(0, 3), (0, 41), (1, 21), (2, 1), (2, 11), (3, 1), (3, 4), (4, 1), (4, 3)]

@@ -6,8 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -62,15 +65,32 @@ def verifying(folder: Path, rounds: int, ledger: Ledger, raw: sqlite3.Connection
     def of_file(processes: int) -> Callable[[], object]:
         return lambda: verify_file(path, verifiers=[verifier], checkpoints=held, processes=processes)
 
-    raw_took, exported, *taken = in_turn(
-        rounds, read, lambda: ledger.export(path), of_ledger(1), of_ledger(2), of_file(1), of_file(2)
+    raw_took, exported, *taken, bare_took = in_turn(
+        rounds, read, lambda: ledger.export(path), of_ledger(1), of_ledger(2), of_file(1), of_file(2), lambda: bare(path)
     )
     raw_rate = f"{entries / raw_took:,.0f}/s to read the rows"
+    bare_rate = f"{entries / bare_took:,.0f}/s in C alone"
     yield Row(f"export, {entries:,} entries", f"{entries / exported:,.0f}/s", raw_rate, "", None)
     for (name, cores), seconds in zip([("ledger", 1), ("ledger", 2), ("export", 1), ("export", 2)], taken, strict=True):
         rate, target = entries / seconds, 100_000 if cores == 1 else 180_000
-        on = "one core" if cores == 1 else "two cores"
-        yield Row(f"history of the {name} on {on}", f"{rate:,.0f}/s", raw_rate, f">= {target:,}/s", rate >= target)
+        on, beside = "one core" if cores == 1 else "two cores", raw_rate if name == "ledger" else bare_rate
+        yield Row(f"history of the {name} on {on}", f"{rate:,.0f}/s", beside, f">= {target:,}/s", rate >= target)
+
+
+def bare(path: Path) -> None:
+    """What a verifier of an export can't do without, done in C: to unpack it, decode and encode its base64, and hash."""
+    with zipfile.ZipFile(path) as archive, archive.open("log.ndjson") as file:
+        rest = b""
+        while chunk := file.read(1 << 18):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                for value in line.split(b'"'):
+                    if len(value) >= 44:
+                        data = a2b_base64(value)
+                        b2a_base64(data, newline=False)
+                        if len(data) > 32:
+                            sha256(data).digest()
+                sha256(line[:64]).digest()  # a node of the tree
 
 
 def proving(rounds: int, ledger: Ledger, entries: int) -> Iterator[Row]:
@@ -106,14 +126,12 @@ def alone(folder: Path, rounds: int) -> Iterator[Row]:
     (place := folder / "alone").mkdir()
     entries = 50_000 if rounds > 1 else 50
     path, options = standalone.write(place, entries)
-    taken = in_turn(
-        rounds,
-        lambda: subprocess.run(
-            [sys.executable, "-I", standalone.SCRIPT, path, *options], check=True, stdout=subprocess.DEVNULL
-        ),
+    command = [sys.executable, "-I", standalone.SCRIPT, path, *options]
+    took, bare_took = in_turn(
+        rounds, lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), lambda: bare(path)
     )
-    rate = entries / taken[0]
-    yield Row("history by the one-file verifier, on one core", f"{rate:,.0f}/s", "", ">= 100,000/s", rate >= 100_000)
+    rate, shown = entries / took, f"{entries / bare_took:,.0f}/s in C alone"
+    yield Row("history by the one-file verifier, on one core", f"{rate:,.0f}/s", shown, ">= 100,000/s", rate >= 100_000)
 
 
 PEAK = """

@@ -370,12 +370,17 @@ class Ledger:
             self._writing.mark(None)
         return report
 
-    def checkpoint(self) -> bytes:
+    def checkpoint(self, *, begin: bool = False) -> bytes:
         """Sign the log as it stands: a C2SP signed note of origin, size and root, for somebody else to keep.
 
         What is new is first read back and hashed again, and must extend what was signed before; else `VerificationError`,
         nothing is signed, and the ledger is marked. Also done now and then while recording, and when the ledger is closed.
+
+        Raises `StoreUnavailableError` where neither an earlier checkpoint nor the stop journal is found: both lie elsewhere,
+        and so do the stops that others keep there. `begin` begins both anew here. Say it only if they are lost.
         """
+        if begin:
+            self._notary.begin_place(self._clock())
         return self._writing.checkpoint()
 
     def receipt(self, recorded: Recorded | int) -> bytes:
@@ -444,15 +449,16 @@ class Ledger:
             _log.error("the log was not found to extend its newest checkpoint: %s", error)
 
     def _begin_journal(self) -> None:
-        """Begin a stop journal where there is none, unless the log is marked.
+        """Begin a stop journal where there is none, unless the log is marked or its checkpoints are not here either.
 
         A log that agrees with its checkpoint holds what the lost one held. For one that does not, an empty journal would
-        pass for one that knows what it forgot.
+        pass for one that knows what it forgot; and where neither is, others may be keeping both elsewhere.
         """
         kept = self._notary.checkpoints
         try:
             if kept.journal.exists():
                 return
+            self._notary.check_place()
             with self._store.read() as view:
                 marked = view.head().unverified is not None
             if marked:
@@ -461,4 +467,4 @@ class Ledger:
                 _log.error("the stop journal was not found; a new one begins")
                 kept.prepare(since=self._clock())
         except StoreUnavailableError as error:
-            _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
+            _log.error("there is no stop journal, so that nothing is allowed: %s", error)

@@ -203,11 +203,30 @@ class Notary:
         problem = "expected only signing keys to be added that the key file holds, found another"
         raise VerificationError(problem, level="signature", index=added.index)
 
+    def check_place(self) -> None:
+        """Raise `StoreUnavailableError` where neither a checkpoint nor the stop journal is: every ledger begins with both.
+
+        Whoever looks for them elsewhere than the others do would miss their stops, and sign what they would not.
+        """
+        if not self.checkpoints.journal.exists() and self.checkpoints.read() is None:
+            raise StoreUnavailableError(
+                "expected the checkpoints and the stop journal of this ledger where this process looks, found neither",
+                note="name their place (`checkpoints`, CONSENTLIB_CHECKPOINTS); if they are lost, `checkpoint(begin=True)`",
+            )
+
+    def begin_place(self, now: int) -> None:
+        """Begin the stop journal where there is neither one nor a checkpoint."""
+        try:
+            self.check_place()
+        except StoreUnavailableError:
+            self.checkpoints.prepare(since=now)
+
     def sign(self) -> bytes:
         """A signed checkpoint of the log as it stands; the newest one if nothing came since.
 
         Raises `VerificationError` if the log does not extend what was signed before, and signs nothing then.
         """
+        self.check_place()
         for attempt in range(_ATTEMPTS):
             known = self.newest()
             with self._store.read() as view:
@@ -223,6 +242,7 @@ class Notary:
 
     def sign_view(self, view: View) -> bytes | None:
         """A signed checkpoint of exactly what the view shows; None if a newer state has been signed by now."""
+        self.check_place()
         known = self.newest()
         if known.checkpoint is not None and known.checkpoint.size > view.head().size:
             return None

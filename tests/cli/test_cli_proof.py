@@ -199,9 +199,12 @@ def test_a_database_without_keys_is_verified_and_not_marked(run: Run, url: str, 
 
 
 def test_checkpoints_lie_where_said(run: Run, url: str, tmp_path: Path) -> None:
-    """`--checkpoints` names the folder, and another folder knows nothing of what was signed."""
+    """`--checkpoints` names the folder; in one where nothing was signed yet, only who says so begins."""
     folder = tmp_path / "elsewhere" / "signed"
-    note = run("checkpoint", url, "--checkpoints", folder).stdout_bytes
+    refused = run("checkpoint", url, "--checkpoints", folder)
+    assert refused.exit_code == 3
+    assert "found neither" in refused.stderr
+    note = run("checkpoint", url, "--checkpoints", folder, "--begin").stdout_bytes
     assert (folder / "checkpoint").read_bytes() == note
     assert note.startswith(b"littlesteps/consent\n1\n")
     assert json.loads(run("checkpoint", url, "--json").stdout)["checkpoint"] == note.decode()

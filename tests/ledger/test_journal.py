@@ -600,6 +600,30 @@ def test_missing_journal(signed_up: Shop, caplog: pytest.LogCaptureFixture) -> N
     assert not signed_up.newsletter(BO)
 
 
+def test_another_place(signed_up: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who looks for checkpoints and journal where neither is allows nothing and signs nothing: others keep stops elsewhere."""
+    shop = signed_up
+    place = tmp_path / "of-another-user"
+    with Ledger.open(shop.url, clock=shop.clock, checkpoints=place) as other:
+        asked = {"use": "newsletter", "message": LETTER}
+        assert other.check(BO, **asked).reason == "ledger_unavailable"
+        with pytest.raises(StoreUnavailableError, match="where this process looks, found neither"):
+            other.checkpoint()
+        with pytest.raises(StoreUnavailableError, match="found neither"):
+            other.export(tmp_path / "export.zip")
+        assert other.withdraw(ANN).index is not None
+    assert "nothing is allowed" in caplog.text
+    assert not (place / "checkpoint").exists()
+    assert not (tmp_path / "export.zip").exists()
+    assert shop.newsletter(BO)
+    with Ledger.open(shop.url, clock=shop.clock, checkpoints=place) as other:
+        note = other.checkpoint(begin=True)
+        assert note == (place / "checkpoint").read_bytes()
+        assert other.check(BO, **asked)
+        assert not other.check(ANN, **asked)
+        assert other.checkpoint(begin=True) == note
+
+
 def test_damaged_journal_denies(signed_up: Shop) -> None:
     """A line that can't be read may be anybody's no: nothing is allowed, stops are recorded."""
     kept = signed_up.ledger._notary.checkpoints

@@ -14,7 +14,7 @@ import click
 
 from consentlib.audit.receipt import verify_receipt
 from consentlib.audit.verify import verify_file
-from consentlib.checkpoints import MemoryCheckpoints, covered_size
+from consentlib.checkpoints import FileCheckpoints, MemoryCheckpoints, covered_size
 from consentlib.cli.asking import say_decision
 from consentlib.cli.forgeries import forge_database, forge_export, forge_log
 from consentlib.cli.output import as_json, bad, good, heading, plural, progress, say_json, say_table
@@ -90,6 +90,7 @@ class Demo:
         aside = MemoryCheckpoints()  # an hour passes with each few entries, and each would be synced to disk
         with Ledger.create(url, policy=self._write_policy(policy), origin=_ORIGIN, checkpoints=aside, clock=self._clock) as one:
             self._play(one)
+        FileCheckpoints(self._elsewhere).prepare()
         with Ledger.open(url, checkpoints=self._elsewhere, clock=self._clock) as one:
             self._newsletter(one)
             self._refusals(one)

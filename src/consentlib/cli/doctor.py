@@ -148,7 +148,9 @@ def _checkpoints(place: Place, ledger: Ledger) -> Iterator[Finding]:
     try:
         data = store.read()
         if data is None:
-            yield Finding("newest checkpoint", "warning", "none: nothing shows a log that was rolled back")
+            yield Finding(
+                "newest checkpoint", "problem", "none: nothing shows a log that was rolled back, or it lies elsewhere"
+            )
             return
         size = open_checkpoint(data, [Verifier.parse(one) for one, _ in ledger.verifiers()], verify_signature).size
     except (VerificationError, FormatError, LedgerError) as error:

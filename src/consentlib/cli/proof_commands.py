@@ -96,14 +96,15 @@ def _new_file(file: str, force: bool) -> Path:
 @click.command(short_help="Sign the log as it stands.")
 @on_ledger
 @click.option("--output", "file", metavar="FILE", help="Write the checkpoint to a file, in the place of what is there.")
-def checkpoint(place: Place, json_: bool, file: str | None) -> None:
+@click.option("--begin", is_flag=True, help="Begin checkpoints and stop journal anew, because both are lost.")
+def checkpoint(place: Place, json_: bool, file: str | None, begin: bool) -> None:
     """Sign the log as it stands, for somebody else to keep: a signed note of origin, size and root.
 
     What is new is read back and hashed again first. Exit 30 or 40, and nothing is signed, where the log is not what was signed
-    before.
+    before; exit 3 where neither an earlier checkpoint nor the stop journal is found, because both lie elsewhere.
     """
     with place.open() as ledger:
-        signed = ledger.checkpoint()
+        signed = ledger.checkpoint(begin=begin)
     if file is not None:
         _write(Path(file), signed)
     if json_:

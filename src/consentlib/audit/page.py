@@ -31,7 +31,7 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9re
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ddd }
 th { font-weight: 600 } .t { white-space: nowrap } .h { overflow-wrap: anywhere; min-width: 14rem }
 .n + td:not(.n), .n + th:not(.n) { padding-left: 1rem }
-.n { text-align: right; font-variant-numeric: tabular-nums } td.no { color: #b26a00 }
+.n { text-align: right; font-variant-numeric: tabular-nums } td.no { color: #b26a00 } .yes, .no { white-space: nowrap }
 code { font: .82rem ui-monospace, monospace; overflow-wrap: anywhere }
 figure { margin: .6rem 0 } svg { width: 100%; height: auto; display: block }
 svg text { font: 11px system-ui, sans-serif; fill: #444 }
@@ -42,7 +42,7 @@ blockquote { margin: .3rem 0 .6rem; padding: .1rem .9rem; border-left: 3px solid
 @media print {
   body { font-size: 10.5pt; max-width: none; margin: 0; padding: 0 }
   body { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  h2, h3 { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid } thead { display: table-header-group }
+  h2, h3, h2 + p, h3 + p { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid } thead { display: table-header-group }
   tbody tr:last-child { break-before: avoid }
 }
 """

@@ -42,8 +42,8 @@ blockquote { margin: .3rem 0 .6rem; padding: .1rem .9rem; border-left: 3px solid
 @media print {
   body { font-size: 10.5pt; max-width: none; margin: 0; padding: 0 }
   body { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  h2, h3, h2 + p, h3 + p { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid } thead { display: table-header-group }
-  tbody tr:last-child { break-before: avoid }
+  h2, h3, h2 + p, h3 + p { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid }
+  thead { display: table-header-group } tbody tr:last-child { break-before: avoid }
 }
 """
 _LEVELS: Final = ("chain", "content", "signature", "history", "meaning")

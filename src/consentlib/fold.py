@@ -13,11 +13,9 @@ A fold does not grow without end: of stops with the same scope the newest stays,
 of their own.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from consentlib.codec import writer
 
@@ -44,7 +42,7 @@ class Clock(NamedTuple):
         """The longest time between two messages in a row."""
         return max([self.gap, *(b - a for a, b in zip(self.recent, self.recent[1:], strict=False))])
 
-    def sent(self, said: int) -> Clock:
+    def sent(self, said: int) -> Self:
         """With one more message. One that is older than the newest changes nothing: it can't shorten a known gap."""
         if said <= self.recent[-1]:
             return self
@@ -180,7 +178,7 @@ class Fold(NamedTuple):
         return _dump(self)
 
     @classmethod
-    def load(cls, text: str) -> Fold:
+    def load(cls, text: str) -> Self:
         """From what `dump` gave."""
         row, end = _read(text)
         if end != len(text):

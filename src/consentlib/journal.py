@@ -23,13 +23,12 @@ from attrs import field, frozen
 
 from consentlib import codec
 from consentlib.errors import FormatError, StoreUnavailableError
-from consentlib.files import locked, write_all, write_durably
+from consentlib.files import append_lines, locked, write_durably
 
 _HEADER: Final = b"consentlib.dev/stops/v1 "
 _NUMBERS: Final = re.compile(_HEADER + rb"(\d{1,16}) (\d{1,16})\n").fullmatch
 _LONGEST_HEADER: Final = 64
 _SUM: Final = 16
-_BLOCK: Final = 65_536
 _LATE: Final = 86_400_000
 """Milliseconds within which a line is an entry, if the log takes entries at all; amply."""
 
@@ -219,16 +218,7 @@ class FileJournal:
     def append(self, lines: Sequence[Line]) -> None:
         data = b"".join([line.format() for line in lines])
         with _translated("write"), locked(self._lock):
-            descriptor = os.open(self.path, os.O_RDWR)
-            try:
-                end = _whole_end(descriptor)
-                os.ftruncate(descriptor, end)  # what a crash left of a line was never answered for
-                os.lseek(descriptor, end, os.SEEK_SET)
-                # Where this fails, whole lines stay: somebody may have read them, and knows his place by them.
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            append_lines(self.path, data)
 
     def read(self, after: Position | None = None) -> tuple[list[Line], Position]:
         with _translated("read"), open(self.path, "rb") as file:
@@ -268,18 +258,6 @@ class FileJournal:
                 write_durably(self.path, header + first + rest)
                 write_durably(self._mark, b"%d %d\n" % (end.generation + 1, len(header + first)))
             return len(gone)
-
-
-def _whole_end(descriptor: int) -> int:
-    """Where the last whole line ends."""
-    end = os.lseek(descriptor, 0, os.SEEK_END)
-    while end:
-        start = max(0, end - _BLOCK)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    raise StoreUnavailableError("expected a stop journal with its header, found an empty file")
 
 
 def _header(generation: int, since: int) -> bytes:

@@ -193,6 +193,14 @@ def test_history(page: Browser, tmp_path: Path) -> None:
     assert "nobody's signature on them was checked" in page.text("#gaps")
 
 
+@pytest.mark.parametrize("name", ["witness\u200d.example", "\U0001fae9", "\ufeffw", "w\x7f", "\ue000"])
+def test_strange_names_of_other_signers(page: Browser, tmp_path: Path, name: str) -> None:
+    """Who else signed may bear any name without spaces and plus signs (C2SP signed-note): it is unknown, and ignored."""
+    entries = plain(5)
+    export = write(tmp_path / "audit.zip", entries, checkpoint=checkpoint(entries, signer(3, name), signer()))
+    assert verify(page, export, keys=[str(signer().verifier)]).reached == "signature"
+
+
 def edit_part(lines: Lines) -> None:
     lines[2]["parts"]["facts"]["data"] = b64encode(b'{"n":3,"of":"facts"}').decode()
 

@@ -22,7 +22,7 @@ from small_log import opened
 
 from consentlib import codec
 from consentlib.audit.report import write_report
-from consentlib.audit.survey import BURST, LISTED, discreet
+from consentlib.audit.survey import BURST, LARGEST, LISTED, discreet
 from consentlib.audit.traces import Traces
 from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.cli import main
@@ -404,6 +404,35 @@ def test_an_empty_log_and_a_long_one(tmp_path: Path) -> None:
     page = report(made(tmp_path / "long.zip", iter(shapes)))
     assert f"The first {LISTED} of {LISTED + 50} are listed" in page.text
     assert page.tags["rect"] < 150
+
+
+def test_the_largest_bursts_are_listed(tmp_path: Path) -> None:
+    """Of more bursts than fit the largest are shown, largest first, also one that came last."""
+    sizes = [BURST + number % 7 for number in range(LARGEST + 5)] + [BURST + 50]
+    shapes = (
+        (
+            minute * 60_000,
+            "consent.given",
+            {"occurred_at": 0, "address": f"id{minute}-{one}", "uses": ["news"], "channels": ["email"]},
+        )
+        for minute, size in enumerate(sizes)
+        for one in range(size)
+    )
+    page = report(made(tmp_path / "log.zip", shapes))
+    assert f"The {LARGEST} largest of {len(sizes)} are listed." in page.text
+    shown = [int(row[1]) for row in page.rows if len(row) == 2 and row[0].startswith("1970-01-01 00:")]
+    assert shown == sorted(sizes, reverse=True)[:LARGEST]
+
+
+def test_numbers_as_a_dane_writes_them(tmp_path: Path) -> None:
+    """In Danish a full stop parts thousands and a comma decimals, in tables and in charts."""
+    facts = {"occurred_at": 0, "uses": ["news"], "channels": ["email"]}
+    shapes = [(0, "consent.given", {**facts, "address": f"id{number}"}) for number in range(1_999)]
+    shapes.append((1, "consent.withdrawn", {"occurred_at": 1, "address": "id1", "scope": "all"}))
+    page = report(made(tmp_path / "log.zip", iter(shapes)), language="da")
+    assert ["consent.given", "1.999", "100,0 %"] in [[cell.replace("\xa0", " ") for cell in row] for row in page.rows]
+    assert "2.000" in page.lines  # on the axis
+    assert "2,000" not in page.text
 
 
 def test_free_text_is_discreet() -> None:

@@ -27,7 +27,7 @@ from consentlib.errors import ConsentlibError, FormatError, VerificationError
 from consentlib.log import WITHHELD, Entry, commitment, format_line, genesis, leaf_hash, merkle, parse_line
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.leaf import base64
-from consentlib.log.note import Signer, open_note, sign_note
+from consentlib.log.note import Signer, Verifier, open_note, sign_note
 from shop import Shop
 
 SCRIPT = Path(consentlib.__file__).parent / "audit" / "standalone" / "verify.py"
@@ -154,6 +154,15 @@ def test_signature_and_history(export: SimpleNamespace, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"VERIFIED to level `history`: log `{ORIGIN}`, {size} entries\n")
+
+
+@pytest.mark.parametrize("name", ["witness\u200d.example", "\U0001fae9", "\ufeffw", "w\x7f", "\ue000"])
+def test_strange_names_of_other_signers(export: SimpleNamespace, tmp_path: Path, name: str) -> None:
+    """Who else signed may bear any name without spaces and plus signs (C2SP signed-note): it is unknown, and ignored."""
+    path = pack(tmp_path / "signed.zip", export.lines, {"checkpoint": note(export.lines, None, signer(name, 9), signer())})
+    code, found = run(path, "--key", KEY)
+    assert (code, found["level"]) == (10, "signature")
+    assert verify_file(path, verifiers=[Verifier.parse(KEY)]).level == "signature"
 
 
 def test_an_empty_kept_checkpoint_pins_nothing(export: SimpleNamespace, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def server() -> Iterator[Database]:
 def shop(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A shop whose orders are a table beside the ledger."""
     if kind == "postgres":
-        url = request.getfixturevalue("server").database(f"shop_{os.urandom(8).hex()}")
+        named = f"consentlib_{os.urandom(8).hex()}"
+        url = request.getfixturevalue("server").database(named)
         opened = Shop(url, keys=tmp_path / "keys")
         with psycopg.connect(url) as server:
             server.execute("CREATE TABLE orders (id text)")
@@ -66,6 +67,8 @@ def shop(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[
             connection.commit()
     yield opened
     opened.ledger.close()
+    if kind == "postgres":
+        request.getfixturevalue("server").execute(f"DROP DATABASE {named} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -518,3 +518,15 @@ def test_a_server_can_be_named(postgres: Database) -> None:
     """The tests run on any server whose URL is in CONSENTLIB_TEST_POSTGRES."""
     assert Database(postgres.url()).execute("SELECT 1") == [(1,)]
     assert isinstance(postgres, Server) or "CONSENTLIB_TEST_POSTGRES" in os.environ
+
+
+@pytest.mark.parametrize(
+    "place", ["boss:secret@db.example:5433", "boss@db.example", "db.example", "boss@%2Frun%2Fpostgresql", "boss@[::1]:5433"]
+)
+def test_other_databases_of_a_named_server(place: str) -> None:
+    """Whatever the URL leaves to libpq stays left to it; another role comes in its place."""
+    named = Database(f"postgresql://{place}/postgres")
+    assert named.url() == f"postgresql://{place}/postgres"
+    assert named.url("shop") == f"postgresql://{place}/shop"
+    address = place.rpartition("@")[2]
+    assert named.url("shop", user="clerk", password="p") == f"postgresql://clerk:p@{address}/shop"

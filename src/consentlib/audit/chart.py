@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -10,7 +10,9 @@ _COLOURS: Final = ("#1f4e79", "#c55a11", "#7f9fbf", "#548235", "#7f7f7f", "#b39d
 _MOST_SERIES: Final = len(_COLOURS)
 _MOST_COLUMNS: Final = 48
 _STEPS: Final = (1, 3, 6, 12, 60, 120, 1200, 12000)
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 700, 170, 52, 8, 22
+_WIDTH, _HEIGHT, _RIGHT, _TOP, _BOTTOM = 700, 170, 20, 8, 22
+_CHARACTER: Final = 7.2
+"""Room for a character of a label."""
 
 
 def step_for(months: Sequence[int]) -> int:
@@ -25,8 +27,19 @@ def top_names(totals: Mapping[str, int], other: str) -> list[str]:
     return [*kept, other] if len(kept) < len(totals) else kept
 
 
-def stacked(data: Mapping[int, Mapping[str, int]], names: Sequence[str], labels: Mapping[str, str], title: str) -> str:
-    """A chart of counts by name for each month (counted from year 0); names beyond `names` count for the last of them."""
+def stacked(
+    data: Mapping[int, Mapping[str, int]],
+    names: Sequence[str],
+    labels: Mapping[str, str],
+    *,
+    title: str,
+    caption: str,
+    number: Callable[[int], str],
+) -> str:
+    """A chart of counts by name for each month (counted from year 0); names beyond `names` count for the last of them.
+
+    `number` writes a count as the reader does.
+    """
     step = step_for(list(data))
     first, last = min(data) // step, max(data) // step
     columns = [dict.fromkeys(names, 0) for _ in range(first, last + 1)]
@@ -35,25 +48,26 @@ def stacked(data: Mapping[int, Mapping[str, int]], names: Sequence[str], labels:
         for name, count in counts.items():
             column[name if name in column else names[-1]] += count
     top = _round_up(max(1, *(sum(column.values()) for column in columns)))
-    width, height = (_WIDTH - _LEFT) / len(columns), _HEIGHT - _TOP - _BOTTOM
+    left = 8 + _CHARACTER * len(number(top))
+    width, height = (_WIDTH - left - _RIGHT) / len(columns), _HEIGHT - _TOP - _BOTTOM
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
     ]
     for share in (0, 0.5, 1):
         y = _TOP + height * (1 - share)
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH}" y2="{y:.1f}" stroke="#cccccc"/>')
+        parts.append(f'<line x1="{left:.1f}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="#cccccc"/>')
         if float(top * share).is_integer():
-            parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{int(top * share):,}</text>')
+            parts.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{number(int(top * share))}</text>')
     bar = min(width * 0.8, 46)
     every = -(-len(columns) // 12)
     for place, column in enumerate(columns):
-        x, y = _LEFT + place * width + (width - bar) / 2, float(_TOP + height)
+        x, y = left + place * width + (width - bar) / 2, float(_TOP + height)
         for colour, name in zip(_COLOURS, names, strict=False):
             if column[name]:
                 tall = height * column[name] / top
                 y -= tall
-                tip = f"{_label((first + place) * step, step)} {labels.get(name, name)}: {column[name]:,}"
+                tip = f"{_label((first + place) * step, step)} {labels.get(name, name)}: {number(column[name])}"
                 parts.append(
                     f'<rect x="{x:.1f}" y="{y:.2f}" width="{bar:.1f}" height="{tall:.2f}" fill="{colour}">'
                     f"<title>{escape(tip)}</title></rect>"
@@ -66,7 +80,10 @@ def stacked(data: Mapping[int, Mapping[str, int]], names: Sequence[str], labels:
         f"{escape(labels.get(name, name))}</li>"
         for colour, name in zip(_COLOURS, names, strict=False)
     )
-    return f'<figure>{"".join(parts)}</svg><ul class="keys">{keys}</ul></figure>'
+    return (
+        f'<figure>{"".join(parts)}</svg><ul class="keys">{keys}</ul>'
+        f'<figcaption class="small">{escape(caption)}</figcaption></figure>'
+    )
 
 
 def _round_up(number: int) -> int:

@@ -31,18 +31,19 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9re
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ddd }
 th { font-weight: 600 } .t { white-space: nowrap } .h { overflow-wrap: anywhere; min-width: 14rem }
 .n + td:not(.n), .n + th:not(.n) { padding-left: 1rem }
-.n { text-align: right; font-variant-numeric: tabular-nums } td.no { color: #b26a00 }
+.n { text-align: right; font-variant-numeric: tabular-nums } td.no { color: #b26a00 } .yes, .no { white-space: nowrap }
 code { font: .82rem ui-monospace, monospace; overflow-wrap: anywhere }
 figure { margin: .6rem 0 } svg { width: 100%; height: auto; display: block }
 svg text { font: 11px system-ui, sans-serif; fill: #444 }
 .keys { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .2rem 0; padding: 0; font-size: .85rem }
 .keys li { display: flex; align-items: center; gap: .35rem } .key { width: .8rem; height: .8rem }
 blockquote { margin: .3rem 0 .6rem; padding: .1rem .9rem; border-left: 3px solid #bbb }
-@page { size: A4; margin: 16mm 15mm }
+@page { size: A4; margin: 16mm 15mm 18mm; @bottom-right { content: counter(page) " / " counter(pages); font: 8pt sans-serif } }
 @media print {
   body { font-size: 10.5pt; max-width: none; margin: 0; padding: 0 }
   body { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  h2, h3 { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid } thead { display: table-header-group }
+  h2, h3, h2 + p, h3 + p { break-after: avoid } tr, figure, .verdict, .text { break-inside: avoid }
+  thead { display: table-header-group } tbody tr:last-child { break-before: avoid }
 }
 """
 _LEVELS: Final = ("chain", "content", "signature", "history", "meaning")
@@ -110,6 +111,10 @@ class Page:
 
     def _number(self, number: int) -> str:
         return f"{number:,}" if self._language == "en" else f"{number:,}".replace(",", ".")
+
+    def _share(self, count: int, total: int) -> str:
+        share = f"{100 * count / total:.1f}"
+        return f"{share}%" if self._language == "en" else f"{share.replace('.', ',')}\N{NO-BREAK SPACE}%"
 
     def _page(self, body: str) -> str:
         digest = b64encode(sha256(_STYLE.encode()).digest()).decode()
@@ -184,7 +189,7 @@ class Page:
     def _entries(self, report: Report, survey: Survey) -> str:
         labels = {name: self._say(name) for name in _GROUPS}
         rows = sorted(report.entries_by_kind, key=lambda one: (-one[1], one[0]))[:100]
-        cells = [(kind, self._number(count), f"{count / report.size:.1%}") for kind, count in rows]
+        cells = [(kind, self._number(count), self._share(count, report.size)) for kind, count in rows]
         table = self._table(("kind", "number", "share"), cells, numbers=(1, 2))
         return self._head("entries") + self._chart(survey.months, _GROUPS, labels, "entries") + table
 
@@ -204,7 +209,7 @@ class Page:
             + f"<h3>{self._word('unproven')}</h3>"
             + self._list(survey.unproven, ("entry", "recorded", "form"), unproven)
             + f"<h3>{self._word('bursts', n=BURST)}</h3>"
-            + self._list(survey.bursts, ("minute", "number"), bursts, numbers=(1,))
+            + self._list(survey.bursts, ("minute", "number"), bursts, numbers=(1,), more="more_largest")
         )
 
     def _form(self, name: str) -> str:
@@ -215,7 +220,7 @@ class Page:
         labels = {name: self._say(name) for name in names}
         total = sum(survey.delays)
         rows = [
-            (self._say(f"delay_{place}"), self._number(count), f"{count / total:.1%}")
+            (self._say(f"delay_{place}"), self._number(count), self._share(count, total))
             for place, count in enumerate(survey.delays)
             if total
         ]
@@ -344,8 +349,10 @@ class Page:
             return self._nothing()
         used = [name for name in names if any(name in counts for counts in data.values())]
         step = step_for(list(data))
-        period = self._say("per_month") if step == 1 else self._say("per_period", n=step)
-        return stacked(data, used, labels, f"{self._say(title)}, {period}")
+        said = "month" if step == 1 else "period"
+        title = f"{self._say(title)}, {self._say(f'per_{said}', n=step)}"
+        caption = self._say(f"column_{said}", n=step)
+        return stacked(data, used, labels, title=title, caption=caption, number=self._number)
 
     def _table(self, heads: Iterable[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
         right, keys = frozenset(numbers), tuple(heads)
@@ -357,11 +364,15 @@ class Page:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _list(
-        self, listing: Listing, heads: Iterable[str], rows: Sequence[Sequence[str]], *, numbers: Iterable[int] = ()
+        self,
+        listing: Listing,
+        heads: Iterable[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        numbers: Iterable[int] = (),
+        more: str = "more",
     ) -> str:
-        note = (
-            f'<p class="small">{self._word("more", shown=len(rows), n=listing.total)}</p>' if listing.total > len(rows) else ""
-        )
+        note = f'<p class="small">{self._word(more, shown=len(rows), n=listing.total)}</p>' if listing.total > len(rows) else ""
         return note + self._table(heads, rows, numbers=numbers)
 
 

@@ -7,6 +7,7 @@ else is counted under a bounded number of names, and listed up to a bounded leng
 from __future__ import annotations
 
 import json
+from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ LATE: Final = 3_600_000
 """Milliseconds between said and recorded from which on an entry is late."""
 LISTED: Final = 100
 """How many of a kind the report lists; all are counted."""
+LARGEST: Final = 25
+"""How many minutes with bursts it lists."""
 OTHER: Final = "…"
 """The name under which is counted what exceeds the names told apart."""
 MINUTE: Final = 60_000
@@ -77,6 +80,16 @@ class Listing:
         self.total += 1
         if len(self.rows) < LISTED:
             self.rows.append(row)
+
+
+@define
+class Largest(Listing):
+    """Rows of (time, number): all are counted, those with the largest numbers are kept, largest first."""
+
+    def add(self, row: tuple[int, int]) -> None:
+        self.total += 1
+        insort(self.rows, row, key=lambda one: (-one[1], one[0]))
+        del self.rows[LARGEST:]
 
 
 Months = defaultdict[int, Tally]
@@ -167,7 +180,7 @@ class Survey:
     forms: dict[str, Tally] = field(factory=dict)
     grants: int = 0
     unproven: Listing = field(factory=Listing)
-    bursts: Listing = field(factory=Listing)
+    bursts: Largest = field(factory=Largest)
     stops: Months = field(factory=_months)
     delays: list[int] = field(factory=lambda: [0] * (len(DELAYS) + 1))
     slowest: tuple[int, int] | None = None

@@ -235,11 +235,17 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "parts": ("Parts", "Dele"),
     "reason": ("Reason", "Grund"),
     "entry": ("Entry", "Post"),
+    "more_largest": ("The {shown} largest of {n} are listed.", "De {shown} største af {n} er på listen."),
     "more": ("The first {shown} of {n} are listed.", "De første {shown} af {n} er på listen."),
     "nothing": ("None on record.", "Ingen registreret."),
     "total": ("All", "Alle"),
     "per_month": ("by month", "pr. måned"),
     "per_period": ("by {n} months", "pr. {n} måneder"),
+    "column_month": ("Each column is a month.", "Hver søjle er en måned."),
+    "column_period": (
+        "Each column is {n} months, under the name of the first.",
+        "Hver søjle er {n} måneder, under navnet på den første.",
+    ),
     "limits_replayed": (
         "This report counts what the log says, and what the rules of its policies say of that. Whether those rules are the "
         "law's is for you. What was never recorded is not in it.",

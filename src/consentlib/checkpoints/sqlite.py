@@ -14,8 +14,9 @@ from typing import Final
 from consentlib.checkpoints.stores import conflict, covered_size
 from consentlib.errors import StoreUnavailableError
 from consentlib.journal import FileJournal, StopJournal
-from consentlib.store.sqlite_file import WAIT, switch_to_wal
+from consentlib.store.sqlite_file import switch_to_wal
 from consentlib.store.sqlite_schema import has_ledger
+from consentlib.store.turn import WAIT
 
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS consentlib_checkpoints (
     log TEXT NOT NULL, size INTEGER NOT NULL, written_at REAL NOT NULL, note BLOB NOT NULL,

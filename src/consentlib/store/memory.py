@@ -17,8 +17,8 @@ from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError,
 from consentlib.fold import Order
 from consentlib.log import Entry, genesis
 from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression, system_clock
+from consentlib.store.turn import Turn
 
-_WAIT: Final = 30.0
 _TABLES: Final = ("entries", "parts", "nodes", "lives", "keys", "orders", "events", "suppressions", "about")
 _GONE: Final = object()
 
@@ -49,12 +49,11 @@ class _Ledger:
     def __init__(self, meta: Mapping[str, str]) -> None:
         self.meta = MappingProxyType(dict(meta))
         self.state = _State(Head(0, genesis(meta["origin"]), 0, b"", 0, None), {name: {} for name in _TABLES})
+        self.turn = Turn()
         self.fork()
 
     def fork(self) -> None:
-        """New locks: a child has none of the threads that held the old ones."""
-        self.writing = threading.Lock()
-        self.writer: int | None = None
+        """A new lock: a child has none of the threads that held the old one."""
         self.changing = threading.Lock()
         self.views = 0
 
@@ -160,12 +159,12 @@ class _View:
     def __init__(self, ledger: _Ledger) -> None:
         self._ledger = ledger
         self._state: _State | None = None
-        self._locks: tuple[threading.Lock, threading.Lock] | None = None
+        self._lock: threading.Lock | None = None
 
     def __enter__(self) -> Self:
         ledger = self._ledger
         with ledger.changing:
-            self._locks = (ledger.writing, ledger.changing)
+            self._lock = ledger.changing
             self._state = ledger.state
             self._state.readers += 1
             ledger.views += 1
@@ -176,7 +175,7 @@ class _View:
 
     def _leave(self) -> None:
         ledger, state, self._state = self._ledger, self._state, None
-        if state is not None and self._locks == (ledger.writing, ledger.changing):
+        if state is not None and self._lock is ledger.changing:
             with ledger.changing:
                 state.readers -= 1
                 ledger.views -= 1
@@ -292,12 +291,7 @@ class _Transaction(_View):
     """The one writer: rows to change are kept apart, in the shape of the tables, until the block is left."""
 
     def __enter__(self) -> Self:
-        writing = self._ledger.writing
-        if self._ledger.writer == threading.get_ident():
-            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
-        if not writing.acquire(timeout=_WAIT):
-            raise StoreUnavailableError(f"expected the writer's turn within {_WAIT:.0f} s, found another transaction")
-        self._ledger.writer = threading.get_ident()
+        self._ledger.turn.take()
         super().__enter__()
         self._head: Head | None = None
         self._over: dict[str, dict[Any, Any]] = {name: {} for name in _TABLES}
@@ -306,7 +300,7 @@ class _Transaction(_View):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         ledger = self._ledger
-        if self._locks != (ledger.writing, ledger.changing):
+        if self._lock is not ledger.changing:
             raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
         head, self._head = self._head, None
         over, self._over = self._over, {name: {} for name in _TABLES}
@@ -318,8 +312,7 @@ class _Transaction(_View):
                 with ledger.changing:
                     ledger.state = ledger.state.with_rows(head, over)
         finally:
-            ledger.writer = None
-            ledger.writing.release()
+            ledger.turn.leave()
 
     def head(self) -> Head:
         """See `View.head`."""

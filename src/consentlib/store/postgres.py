@@ -22,10 +22,11 @@ from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError,
 from consentlib.log import genesis
 from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_bound import BoundPostgresStore
-from consentlib.store.postgres_connection import MOST, WAIT, Connection, Connections, Late, Target, connect, translated
+from consentlib.store.postgres_connection import MOST, Connection, Connections, Late, Target, connect, translated
 from consentlib.store.postgres_health import health
 from consentlib.store.postgres_view import FORKED, Transaction, View
 from consentlib.store.protocol import Head, Life
+from consentlib.store.turn import Turn
 
 _LOOKUP: Final = "SELECT * FROM consentlib.lookup(%b, %b)"
 _stores: WeakSet[PostgresStore] = WeakSet()
@@ -41,6 +42,7 @@ class PostgresStore:
         self._ledger = 0
         self._ahead = 0.0
         self.meta: Mapping[str, str] = MappingProxyType({})
+        self._turn = Turn()
         self._begin_process()
         _stores.add(self)
 
@@ -126,8 +128,6 @@ class PostgresStore:
     # Connections
 
     def _begin_process(self) -> None:
-        self._writing = threading.Lock()
-        self._writer: int | None = None
         self._connections = Connections(self._target)
         self._views: WeakSet[View] = WeakSet()
         self._bound: list[int] = []
@@ -161,15 +161,9 @@ class PostgresStore:
 
     def _queue(self, end: float) -> None:
         """Wait for the turn among the writers of this process."""
-        if threading.get_ident() in (self._writer, *self._bound):
+        if threading.get_ident() in self._bound:
             raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
-        if not self._writing.acquire(timeout=end - monotonic()):
-            raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
-        self._writer = threading.get_ident()
-
-    def _unqueue(self) -> None:
-        self._writer = None
-        self._writing.release()
+        self._turn.take(end - monotonic())
 
     def _heard(self, now: float) -> None:
         self._ahead = now - monotonic() * 1000
@@ -203,7 +197,7 @@ class PostgresStore:
         or backup, nor the gaps of a page, which keep old bytes until a row is written over them. Needs a role that owns the
         tables or has MAINTAIN on them; else False.
         """
-        if self._writer == threading.get_ident():
+        if self._turn.mine():
             raise StoreUnavailableError("expected no write transaction of this thread at a purge, found one open")
         warned: list[object] = []
         conn, _ = self._begin("SELECT 1")
@@ -220,10 +214,10 @@ class PostgresStore:
 
     def close(self) -> None:
         """See `Store.close`. Waits for a transaction of another thread; views that are open end when they are left."""
-        waited = self._writer != threading.get_ident() and self._writing.acquire(timeout=WAIT)
+        waited = self._turn.try_to_take()
         self._connections.close()
         if waited:
-            self._writing.release()
+            self._turn.leave()
 
     def bind(self, connection: Any) -> BoundPostgresStore:
         """See `Binds.bind`, for a connection of `psycopg` to this database whose role may keep ledgers. Waits for the seat."""

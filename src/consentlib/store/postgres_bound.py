@@ -16,9 +16,10 @@ from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.store import postgres_schema as schema
 from consentlib.store.binding import BoundStore
 from consentlib.store.postgres_arrays import register
-from consentlib.store.postgres_connection import WAIT, translated
+from consentlib.store.postgres_connection import translated
 from consentlib.store.postgres_view import NOT_OPEN, Transaction, View
 from consentlib.store.protocol import Head
+from consentlib.store.turn import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.postgres import PostgresStore

@@ -19,9 +19,7 @@ from psycopg.pq import TransactionStatus
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.store.postgres_arrays import register
 from consentlib.store.postgres_schema import NEWER
-
-WAIT: Final = 30.0
-"""Seconds a writer waits for its turn."""
+from consentlib.store.turn import WAIT
 
 MOST: Final = 10
 """Connections of a process: one writes, the others read."""

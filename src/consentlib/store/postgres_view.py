@@ -14,8 +14,9 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_arrays import ENCODE
-from consentlib.store.postgres_connection import WAIT, Connection, translated
+from consentlib.store.postgres_connection import Connection, translated
 from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, Suppression
+from consentlib.store.turn import WAIT
 
 if TYPE_CHECKING:
     from consentlib.store.postgres import PostgresStore
@@ -227,7 +228,7 @@ class Transaction(View):
                 store._connections.give_back(conn)
                 raise
         except BaseException:
-            store._unqueue()
+            store._turn.leave()
             raise
         self._head = Head._make(row[:6])
         self._failed = False
@@ -251,7 +252,7 @@ class Transaction(View):
             conn.remove_notice_handler(self._notice)
             store._views.discard(self)
             store._connections.give_back(conn)
-            store._unqueue()
+            store._turn.leave()
 
     def _commit(self, conn: Connection) -> None:
         if self._failed or conn.info.transaction_status is not TransactionStatus.INTRANS:

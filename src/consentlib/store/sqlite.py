@@ -20,8 +20,9 @@ from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
 from consentlib.store.protocol import Head, Life, system_clock
 from consentlib.store.sqlite_bound import BoundSqliteStore
-from consentlib.store.sqlite_file import PRAGMAS, WAIT, SqliteFile, switch_to_wal
+from consentlib.store.sqlite_file import PRAGMAS, SqliteFile, switch_to_wal
 from consentlib.store.sqlite_view import FORKED, Transaction, View
+from consentlib.store.turn import WAIT
 
 _FIXED_RELEASE: Final = (3, 51, 3)  # before it, SQLite may in rare cases corrupt a database when the WAL restarts
 _LOOKUP: Final = """SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,

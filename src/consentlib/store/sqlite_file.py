@@ -17,9 +17,7 @@ from weakref import WeakSet
 
 from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.files import leave_line, stand_in_line
-
-WAIT: Final = 30.0
-"""Seconds a writer waits for its turn."""
+from consentlib.store.turn import WAIT, Turn
 
 PRAGMAS: Final = {
     "synchronous": ("FULL", 2),
@@ -69,6 +67,7 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._closed = False
+        self._turn = Turn()
         self._begin_process()
         _files.add(self)
 
@@ -85,9 +84,7 @@ class SqliteFile:
 
     def _begin_process(self) -> None:
         self._local = threading.local()
-        self._writing = threading.Lock()
-        self._writer: int | None = None
-        self._turn: int | None = None
+        self._place: int | None = None
         self._registering = threading.Lock()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._idle: list[tuple[threading.Thread, list[sqlite3.Connection]]] = []
@@ -135,17 +132,13 @@ class SqliteFile:
         SQLite's own wait naps ever longer, so that who waits long loses to who comes fresh: of eight writers one waited for
         more than ten seconds. So they queue at its log before they ask it, which never locks that file itself.
         """
-        if self._writer == threading.get_ident():
-            raise StoreUnavailableError("expected one write transaction at a time in a thread, found one open")
-        if not self._writing.acquire(timeout=WAIT):
-            raise StoreUnavailableError(f"expected the writer's turn within {WAIT:.0f} s, found another transaction")
-        self._turn = stand_in_line(self._path.with_name(f"{self._path.name}-wal"), WAIT)
-        self._writer = threading.get_ident()
+        self._turn.take(WAIT)
+        self._place = stand_in_line(self._path.with_name(f"{self._path.name}-wal"), WAIT)
 
     def _unseat(self) -> None:
-        turn, self._turn, self._writer = self._turn, None, None
-        leave_line(turn)
-        self._writing.release()
+        place, self._place = self._place, None
+        leave_line(place)
+        self._turn.leave()
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         """Keep a connection that has no transaction for the next use by this thread."""
@@ -193,8 +186,8 @@ class SqliteFile:
 
             _inherited.add(self._path)
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))  # never closed here: that could delete the parent's WAL
-        if self._turn is not None:
-            os.close(self._turn)  # or the parent's turn would last as long as this child
+        if self._place is not None:
+            os.close(self._place)  # or the parent's turn would last as long as this child
         self._begin_process()
 
     def _truncate_wal(self) -> bool:
@@ -212,14 +205,12 @@ class SqliteFile:
 
     def close(self) -> None:
         """Let go of everything. Waits for a transaction of another thread; views that are open end when they are left."""
-        mine = self._writer == threading.get_ident()
-        if not mine:
-            self._writing.acquire(timeout=WAIT)
+        waited = self._turn.try_to_take(WAIT)
         with self._registering:
             self._closed = True
             self._close_idle()
-        if not mine:
-            self._writing.release()
+        if waited:
+            self._turn.leave()
 
 
 # SQLite counts its locks a file and process, and a child inherits the count without the locks: with a connection of the

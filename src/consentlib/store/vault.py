@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from consentlib.errors import KeyFileError, StoreUnavailableError
-from consentlib.store.sqlite_file import WAIT, SqliteFile, switch_to_wal
+from consentlib.store.sqlite_file import SqliteFile, switch_to_wal
+from consentlib.store.turn import WAIT
 
 _FORMAT: Final = "consentlib.dev/vault/v1"
 _AT_ONCE: Final = 250
@@ -230,7 +231,7 @@ class Vault(SqliteFile):
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: durable when the block is left, undone by an exception."""
-        with self._writing:
+        with self._turn:
             conn = self._take()
             try:
                 conn.execute("BEGIN IMMEDIATE")

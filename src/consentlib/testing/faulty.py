@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import cast
 
 from consentlib.errors import CommitUnknownError, StoreUnavailableError
-from consentlib.store.protocol import Changes, Head, Life, Store, Transaction, View
+from consentlib.store.protocol import Head, Life, Store, Transaction, View
+from consentlib.store.watched import Watched
 
 
 class FaultyStore:
@@ -57,7 +58,7 @@ class FaultyStore:
         """See `Store.write`; fails where ordered."""
         self._step()
         with self._store.write() as transaction:
-            yield _Faulty(transaction, self)
+            yield cast("Transaction", Watched(transaction, lambda _: self._step()))
             self._step(commit=True)
         if self._lose_answer:
             self._lose_answer = False
@@ -80,16 +81,3 @@ class FaultyStore:
         if self._fail_at == number or (commit and self._fail_at == -1):
             self._fail_at = None
             raise StoreUnavailableError(f"expected step `{number}` to succeed, found it failed on purpose")
-
-
-class _Faulty:
-    def __init__(self, transaction: Transaction, store: FaultyStore) -> None:
-        self._transaction = transaction
-        self._store = store
-
-    def apply(self, changes: Changes) -> None:
-        self._store._step()
-        self._transaction.apply(changes)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transaction, name)

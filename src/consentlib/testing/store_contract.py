@@ -30,7 +30,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -49,6 +49,9 @@ from consentlib.store import (
     create_store,
     open_store,
 )
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
 
 META = {"format": "1", "origin": "shop.example/consent", "label": "æøå"}
 KEY = sha256(b"anna").digest()
@@ -87,9 +90,10 @@ def put(store: Store, **more: Any) -> None:
         transaction.apply(Changes(transaction.head(), **more))
 
 
-def append_many(url: str, count: int, text: str) -> None:
-    """Append entries one transaction each: the work of one of several processes."""
+def append_many(url: str, count: int, text: str, begin: Barrier) -> None:
+    """Append entries one transaction each: the work of one of several processes that begin together."""
     store = open_store(url)
+    begin.wait(60)
     for number in range(count):
         with store.write() as transaction:
             append(transaction, f"{text} {number}")
@@ -726,9 +730,11 @@ class StoreContract:
         if not self.multiprocess:
             pytest.skip("the store is for one process")
         context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=append_many, args=(store_url, 40, f"w{number}")) for number in range(2)]
+        begin = context.Barrier(3)
+        workers = [context.Process(target=append_many, args=(store_url, 40, f"w{number}", begin)) for number in range(2)]
         for worker in workers:
             worker.start()
+        begin.wait(60)
         for number in range(40):
             with store.write() as transaction:
                 append(transaction, f"here {number}")

@@ -229,13 +229,14 @@ def read_key(text: str) -> Key:
     _, _, encoded = rest.partition("+")
     data = unbase64(encoded)
     identity = sha256(name.encode("utf-8", "replace") + b"\n" + data).digest()[:4]
-    if not is_key_name(name) or len(data) != 33 or data[0] != 1 or rest != f"{identity.hex()}+{encoded}":
+    named = is_key_name(name) and name.isprintable()  # it is printed
+    if not named or len(data) != 33 or data[0] != 1 or rest != f"{identity.hex()}+{encoded}":
         raise Unusable("expected a key such as `name+0a1b2c3d+AQ...`, found something else or a wrong key id")
     return (name, identity), data[1:]
 
 
 def is_key_name(name: str) -> bool:
-    return name.isprintable() and re.search(r"\s|\+|^$", name) is None
+    return name != "" and re.search("[\\s+\x00-\x1f\ud800-\udfff]", name) is None
 
 
 def read_checkpoint(note: bytes, keys: Keys) -> Checkpoint:

@@ -488,7 +488,7 @@ def test_text_stays_text(page: Browser, tmp_path: Path) -> None:
     assert page.run("return document.querySelectorAll('#list script, #list img').length") == 0
     assert page.run("return document.title") == "Verify a consent log"
     page.fill("#index", "1\n")
-    page.wait("document.querySelector('#entry h3').textContent === 'Entry 1' && document.querySelector('#entry pre')")
+    page.wait("document.querySelector('#entry h3')?.textContent === 'Entry 1' && document.querySelector('#entry pre')")
     assert '{"a":1,"a":2}' in page.text("#entry")
     assert "not canonical JSON" in page.text("#entry")
 

@@ -122,10 +122,11 @@ class Writing:
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
         try:
-            if not self._outstanding.any():
+            now = self._clock()
+            if not self._outstanding.may_be_due(now):
                 return
             with self._store.read() as view:
-                due = self._outstanding.due(view, self._clock())
+                due = self._outstanding.due(view, now)
             for run in runs(due):
                 with self._transaction() as recorder:
                     replay(recorder, self._keys, run)

@@ -23,7 +23,7 @@ from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError,
 from consentlib.fold import Order
 from consentlib.store import Changes, EventRow, Head, Life, NewEntry, Suppression, Transaction, View
 from consentlib.store.memory import MemoryStore
-from consentlib.store.protocol import system_clock
+from consentlib.store.protocol import NOTHING_WANTED, Wanted, system_clock
 
 FORMAT = "jsonl-store/1"
 WAIT = 30.0
@@ -78,8 +78,8 @@ class JsonlStore:
         return self._current().read()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        with self._as_writer() as file, self._rows.write() as rows:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Iterator[Transaction]:
+        with self._as_writer() as file, self._rows.write(wanted) as rows:
             recording = _Recording(rows)
             yield recording  # type: ignore[misc]
             if os.getpid() == self._pid and recording.done and not recording.failed:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from consentlib.errors import CommitUnknownError, StoreUnavailableError
-from consentlib.store.protocol import Changes, Head, Life, Store, Transaction, View
+from consentlib.store.protocol import NOTHING_WANTED, Changes, Head, Life, Store, Transaction, View, Wanted
 
 
 class FaultyStore:
@@ -53,10 +53,10 @@ class FaultyStore:
         return self._store.read()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Iterator[Transaction]:
         """See `Store.write`; fails where ordered."""
         self._step()
-        with self._store.write() as transaction:
+        with self._store.write(wanted) as transaction:
             yield _Faulty(transaction, self)
             self._step(commit=True)
         if self._lose_answer:

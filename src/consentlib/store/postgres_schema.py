@@ -31,6 +31,10 @@ NEWER: Final = "CL001"
 _MIGRATING: Final = int.from_bytes(b"consentl")
 """The advisory lock that one of several starting processes holds while it migrates."""
 
+_QUEUE: Final = int.from_bytes(b"cons")
+"""With a ledger's number the advisory lock for which its writers queue: one is woken at a time, and finds the head's row free.
+Waiting for a row that is changed meanwhile, each is woken by every change, and looks for the row anew."""
+
 _STEPS: Final = (
     """
     CREATE SCHEMA consentlib;
@@ -167,6 +171,7 @@ CREATE OR REPLACE FUNCTION consentlib.seat(
     of_ledger int, of_version int, OUT head consentlib.heads, OUT now float8, OUT durability text)
 {_OWNERS} AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock({_QUEUE}, of_ledger);
     SELECT * INTO STRICT head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
     IF EXISTS (SELECT FROM consentlib.versions WHERE version > of_version) THEN
         RAISE EXCEPTION USING ERRCODE = '{NEWER}', MESSAGE = 'tables of a newer version';

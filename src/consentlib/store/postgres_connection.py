@@ -96,7 +96,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(self._in_time(gen), *args, **options)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a statement, with a value for each `%b`, or of several without values; in a third of a cursor's time."""
+        """The rows of a statement, with a value for each `%b`, or of several without values. By libpq alone, as a cursor takes
+        three times as long for the same."""
         adapter = Transformer(self)
         if values:
             self._send(sql, values, adapter)
@@ -213,7 +214,7 @@ class Connections:
         """Let no transaction stay open, whatever happened to it; a connection that can't do that is given up."""
         try:
             if not conn.closed and conn.pgconn.transaction_status != TransactionStatus.IDLE:
-                conn.execute("ROLLBACK")
+                conn.rows("ROLLBACK")
         except psycopg.Error:
             conn.close()
         if not conn.closed:

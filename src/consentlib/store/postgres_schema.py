@@ -134,7 +134,7 @@ def _put(rows: Rows) -> str:
     action = f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING"
     return f"""IF cardinality({rows.table}_{names[0]}) > 0 THEN
         INSERT INTO consentlib.{rows.table} (ledger, {", ".join(names)})
-            SELECT of_ledger, put.* FROM unnest({rows.arrays}) AS put{conflict}{conflict and action};
+            SELECT of_ledger, {", ".join(f"unnest({one})" for one in rows.arrays.split(", "))}{conflict}{conflict and action};
     END IF;"""
 
 

@@ -44,8 +44,8 @@ _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = 
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
 _APPLY, _FORGET = (f"SELECT consentlib.{name}({', '.join(['%b'] * number)})" for name, number in schema.PARAMETERS.items())
-_PUT: Final = [[ENCODE[one] for one in group.types] for group in schema.PUT]
-_GONE_FOR_GOOD: Final = [[ENCODE[one] for one in group.types] for group in schema.FORGET]
+_COMING: Final = [[ENCODE[one] for one in group.types] for group in schema.PUT]
+_GOING: Final = [[ENCODE[one] for one in group.types] for group in schema.FORGET]
 
 
 class _Ended:
@@ -211,8 +211,7 @@ class View:
 
 
 class Transaction(View):
-    """The one writer, from the lock on the head to a durable commit. What is applied waits for the next read or the commit,
-    and goes to the server with that."""
+    """The one writer, from the lock on the head to a durable commit. What is applied last goes to the server with that."""
 
     def __init__(self, store: PostgresStore, wanted: Wanted) -> None:
         super().__init__(store)
@@ -285,20 +284,21 @@ class Transaction(View):
         return super()._ask(sql, values)
 
     def apply(self, changes: Changes) -> None:
-        """See `Transaction.apply`: one call, or two where something goes."""
+        """See `Transaction.apply`: one call, or two where something goes, with what comes next."""
+        self._send()
         if self._failed or self._head is None:
             self._failed = True
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        gone = _columns(_GONE_FOR_GOOD, _going(changes))
-        self._unsent.append((_APPLY, [self._ledger, *changes.head, *_columns(_PUT, _coming(changes))]))
+        gone = _columns(_GOING, _going(changes))
+        self._unsent.append((_APPLY, [self._ledger, *changes.head, *_columns(_COMING, _coming(changes))]))
         if any(gone):
             self._unsent.append((_FORGET, [self._ledger, *gone]))
         self._failed = False
         self._head = changes.head
 
     def _send(self) -> None:
-        """Let the server do what was applied."""
+        """Let the server do what was applied before."""
         unsent, self._unsent = self._unsent, []
         for sql, values in unsent:
             self._failed = True

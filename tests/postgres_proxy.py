@@ -58,8 +58,10 @@ class Line(_Listener):
     """A line to the server that breaks when a client says `cut_at`: before that reached the server, or once it was answered.
 
     `meanwhile` is called when the server has lost the client and the client does not know yet. With `silent` the line does
-    not break, but no answer comes any more.
+    not break, but no answer comes any more. `sent` counts what clients said.
     """
+
+    sent = 0
 
     cut_at: bytes | None = None
     reached = False
@@ -88,6 +90,7 @@ class Line(_Listener):
             data = one.recv(65_536)
             if not data:
                 return False
+            self.sent += one is client
             if one is client and self.cut_at is not None and self.cut_at in data:
                 self.cut_at = None
                 self._break(client, server, data)

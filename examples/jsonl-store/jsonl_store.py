@@ -19,7 +19,7 @@ from consentlib.errors import CommitUnknownError, InputError, LedgerExistsError,
 from consentlib.files import append_lines, locked, write_durably
 from consentlib.store import Changes, Head, Life, Transaction, View
 from consentlib.store.memory import MemoryStore
-from consentlib.store.protocol import system_clock
+from consentlib.store.protocol import NOTHING_WANTED, Wanted, system_clock
 from consentlib.store.turn import Turn
 from consentlib.store.watched import Watched
 
@@ -62,10 +62,10 @@ class JsonlStore:
         return self._current().read()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Iterator[Transaction]:
         with self._alone(), ExitStack() as until_durable:
             done: list[Changes] = []
-            with self._current().write() as rows:
+            with self._current().write(wanted) as rows:
                 yield Watched(rows, done.append)  # type: ignore[misc]
                 until_durable.enter_context(self._replaying)  # nobody reads what is not on disk yet
             if done:

@@ -31,13 +31,18 @@ class Outstanding:
         self._keys = keys
         self._read = _Read(None, None, {})
         self._failed: dict[bytes, Prepared] = {}
+        self._quiet = range(0)
 
     def keep(self, stops: Sequence[Prepared], now: int) -> bool:
         """Keep stops in the journal before they are recorded; False where it can't be written, which is logged."""
-        return self.keep_lines([self._line(one, now) for one in stops])
+        return self._append([self._line(one, now) for one in stops])
 
     def keep_lines(self, lines: Sequence[Line]) -> bool:
-        """Keep lines as they are; False where the journal can't be written, which is logged."""
+        """Keep erasures before they are done; False where the journal can't be written, which is logged."""
+        self._quiet = range(0)
+        return self._append(lines)
+
+    def _append(self, lines: Sequence[Line]) -> bool:
         try:
             self.journal.append(lines)
         except StoreUnavailableError as error:
@@ -63,7 +68,7 @@ class Outstanding:
         read, token = self._read, self.journal.token()
         lines, seen = dict(read.lines), read.seen
         if token != read.token:
-            new, seen = self.journal.read(self.journal.settled() if seen is None else seen)
+            new, seen = self.journal.read(max(filter(None, (seen, self.journal.settled())), default=None))
             for line in new:
                 check_countable(line)
                 lines[line.id] = line
@@ -75,16 +80,22 @@ class Outstanding:
         self._read = _Read(token, seen, lines)
         return list(lines.values())
 
+    def may_be_due(self, now: int) -> bool:
+        """Whether `due` may give something: what failed here, or, from a minute after the last look on, what others left."""
+        return bool(self._failed) or now not in self._quiet
+
     def due(self, view: View, now: int) -> list[Prepared | Line]:
         """What the next write has to record: events that failed here, what others gave up, and erasures (as their lines)."""
         ready: list[Prepared | Line] = []
-        for line in self.lines(view):
+        lines = self.lines(view)
+        for line in lines:
             if line.said["type"] == ERASURE:
                 ready.append(line)
             elif line.id in self._failed:
                 ready.append(self._failed[line.id])
             elif line.time + _ABANDONED <= now:
                 ready.append(prepared_of(line))
+        self._quiet = range(0) if ready else range(now, min([now, *(line.time for line in lines)]) + _ABANDONED)
         return ready
 
     def settle(self, view: View) -> None:

@@ -38,7 +38,7 @@ from consentlib.log import NEVER_ERASED, commitment, encode_leaf, genesis, leaf_
 from consentlib.log.merkle import extend, extend_many
 from consentlib.policy.model import Policy
 from consentlib.reader import Limit, known, read_known
-from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, Transaction, View
+from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, Transaction, View, Wanted
 
 _MOST_PART: Final = 65_536
 _SHORT: Final = 16
@@ -122,6 +122,15 @@ def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
             raise
 
 
+def wanted_by(coming: Sequence[Prepared], keys: Keys) -> Wanted:
+    """What events to come will ask of a store."""
+    addresses = {key: (one.stamp, normal) for one in coming for normal, key in one.keys.items()}
+    stamps = [stamp or address_key(keys.suppression, normal) for stamp, normal in addresses.values()]
+    named = [one.id for one in coming if one.event.event_id is not None or one.stamp is not None]
+    lines = [one.line for one in coming if one.line is not None]
+    return Wanted(list(addresses), stamps, list(dict.fromkeys([*named, *lines])))
+
+
 def event_key(keys: Keys, event_id: str) -> bytes:
     """The keyed form of an event id, as the ledger keeps it."""
     return hmac.digest(keys.event, b"id\n" + event_id.encode("utf-8", "surrogatepass"), sha256)[:_SHORT]
@@ -139,25 +148,27 @@ class Recorder:
         self.head = tx.head()
         self.now = now
         self.time = max(now, self.head.time)
-        self._lives: dict[bytes, list[Life]] = {}
-        self._rows: dict[str, Life] = {}
+        self._lives = {key: list(lives) for key, lives in tx.found.lives.items()}
+        self._rows = {life.id: life for lives in tx.found.lives.values() for life in lives}
         self._book = Book()
         self._tip = self.head.tip if self.head.size else genesis(origin)
         self.changes = Changes(self.head)
         self._seen: dict[bytes, tuple[bytes, Recorded]] = {}
         self._scope = self.head.scope
         self._new: set[str] = set()
-        self._events: dict[bytes, EventRow | None] = {}
+        self._events = dict(tx.found.events)
+        self._suppressions = dict(tx.found.suppressions)
 
-    def expect(self, coming: Sequence[Prepared]) -> None:
-        """Read at once what the events to come would ask the store for one by one; a few are quicker asked for singly."""
-        if len(coming) < _FEW:
+    def expect(self, wanted: Wanted) -> None:
+        """Read at once what events to come will ask and did not come with the seat; a few are quicker asked for singly."""
+        keys = [key for key in wanted.lives if key not in self._lives]
+        ids = [one for one in wanted.events if one not in self._events]
+        if len(keys) + len(ids) < _FEW:
             return
-        keys = {key for one in coming for key in one.keys.values() if key not in self._lives}
-        for key, lives in self._tx.lives_many(list(keys)).items():
+        for key, lives in self._tx.lives_many(keys).items():
             self._lives[key] = list(lives)
             self._rows.update((life.id, life) for life in lives)
-        self._events.update(self._tx.events([one.id for one in coming if one.event.event_id is not None]))
+        self._events.update(self._tx.events(ids))
 
     def record(self, prepared: Prepared) -> Recorded:
         """Append an event, or find the entry its id already has."""
@@ -267,14 +278,14 @@ class Recorder:
     def _before(self, prepared: Prepared) -> Recorded | Prepared:
         """What was recorded under this id before; a stop whose id is taken by something else gets a fresh one."""
         event = prepared.event
-        row = self._tx.event(prepared.line) if prepared.line is not None else None
+        row = self._event(prepared.line) if prepared.line is not None else None
         if row is not None and row.digest:
             return self._found(row, prepared)  # somebody else has recorded the line in the journal meanwhile
         if event.event_id is None and prepared.stamp is None:
             return prepared
         seen = self._seen.get(prepared.id)
         if seen is None:
-            row = self._events[prepared.id] if prepared.id in self._events else self._tx.event(prepared.id)
+            row = self._event(prepared.id)
             if row is None:
                 return prepared
             if not row.digest:
@@ -289,6 +300,9 @@ class Recorder:
         raise EventConflictError(
             f"expected the content recorded under this event id at index {seen[1].index}, found other content"
         )
+
+    def _event(self, id: bytes) -> EventRow | None:
+        return self._events[id] if id in self._events else self._tx.event(id)
 
     def _afresh(self, prepared: Prepared) -> Prepared:
         event_id = new_event_id()
@@ -371,7 +385,8 @@ class Recorder:
             key = prepared.keys[normal]
             lives = self.lives(key)
             stamp = prepared.stamp or address_key(self._keys.suppression, normal)
-            kept = stamp if self._tx.suppression(stamp) is not None else None
+            row = self._suppressions[stamp] if stamp in self._suppressions else self._tx.suppression(stamp)
+            kept = stamp if row is not None else None
             since = 0 if not lives else min(said, self.time)
             life = Life(key, one, since, index, kept, "")
             lives.append(life)

@@ -21,11 +21,11 @@ from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
 from consentlib.privacy import Erasure, erase, erasure_line
-from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare
+from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare, wanted_by
 from consentlib.replay import replay, runs
 from consentlib.settling import settle
 from consentlib.store import Store
-from consentlib.store.protocol import Changes
+from consentlib.store.protocol import NOTHING_WANTED, Changes, Wanted
 
 _log = logging.getLogger("consentlib")
 
@@ -78,9 +78,11 @@ class Writing:
             raise
 
     def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
+        wanted = wanted_by(prepared, self._keys)
+
         def append() -> list[Recorded]:
-            with self.appending() as recorder:
-                recorder.expect(prepared)
+            with self.appending(wanted=wanted) as recorder:
+                recorder.expect(wanted)
                 return list(each(recorder.record, prepared))
 
         return _once_more(append) if prepared else []
@@ -122,10 +124,11 @@ class Writing:
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""
         try:
-            if not self._outstanding.any():
+            now = self._clock()
+            if not self._outstanding.may_be_due(now):
                 return
             with self._store.read() as view:
-                due = self._outstanding.due(view, self._clock())
+                due = self._outstanding.due(view, now)
             for run in runs(due):
                 with self._transaction() as recorder:
                     replay(recorder, self._keys, run)
@@ -135,22 +138,22 @@ class Writing:
             _log.error("what waits in the stop journal could not be recorded: %s", error)
 
     @contextmanager
-    def appending(self, policy: Policy | None = None) -> Iterator[Recorder]:
+    def appending(self, policy: Policy | None = None, wanted: Wanted = NOTHING_WANTED) -> Iterator[Recorder]:
         """A recorder in a write transaction of its own, which commits what it appended; nothing if the block raises.
 
         What waits in the journal is recorded before, in a transaction apart: a permit names the log size that it read, and
         nothing may stand between that and its send.
         """
         self.catch_up()
-        with self._transaction(policy) as recorder:
+        with self._transaction(policy, wanted) as recorder:
             yield recorder
 
     @contextmanager
-    def _transaction(self, policy: Policy | None = None) -> Iterator[Recorder]:
+    def _transaction(self, policy: Policy | None = None, wanted: Wanted = NOTHING_WANTED) -> Iterator[Recorder]:
         """Where the answer to the commit was lost, `settle` finds out whether it stands."""
         recorder = None
         try:
-            with self._store.write() as tx:
+            with self._store.write(wanted) as tx:
                 chosen = policy or self._asking.scope(tx.head(), tx).policy
                 recorder = Recorder(tx, keys=self._keys, origin=self._origin, policy=chosen, now=self._clock())
                 yield recorder

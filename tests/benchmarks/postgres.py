@@ -1,7 +1,8 @@
 """How fast the PostgreSQL store is, beside bare psycopg in the same run: `python tests/benchmarks/postgres.py [--quick]`.
 
 Writers are processes, as the workers of a shop are. The bare transaction is the least that keeps a chain whole: lock a head's
-row, insert one row, update the head, commit. Ours and the bare one take turns, so that a busy machine slows both.
+row, insert one row, update the head, commit. Ours and the bare one take turns, so that a busy machine slows both. The server
+flushes each commit to disk, as a shop's does.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.run import POLICY, SEND, USE, Row, address, customers, in_turn, show
+from benchmarks.customers import POLICY, address, customers, signed_up
+from benchmarks.run import SEND, USE, Row, in_turn, show
 from consentlib import Ledger
 from consentlib.addresses import address_key, normalise
-from consentlib.events import ConsentWithdrawn
+from consentlib.events import ConsentWithdrawn, Event
 from consentlib.keys import Keys
 from consentlib.store.postgres import PostgresStore
 from consentlib.store.protocol import Changes, NewEntry
@@ -67,13 +69,21 @@ def stored(url: str, start: float, seconds: float) -> int:
         return repeated(lambda: store_one(store, 1), start, seconds)
 
 
-def recorded(url: str, start: float, seconds: float) -> int:
-    """Record a withdrawal a transaction, with all that follows from it; gives how many."""
-    numbers = count()
+def granted(url: str, start: float, seconds: float) -> int:
+    """Record a sign-up a transaction, with all that follows from it; gives how many."""
+    return recorded(signed_up, url, start, seconds)
+
+
+def stopped(url: str, start: float, seconds: float) -> int:
+    """Record a withdrawal a transaction, which is flushed to the stop journal before; gives how many."""
+    return recorded(lambda number: ConsentWithdrawn(address(number), limited=True), url, start, seconds)
+
+
+def recorded(make: Callable[[int], Event], url: str, start: float, seconds: float) -> int:
+    """Record an event of a person not known before, one a transaction; gives how many."""
+    numbers = count(os.getpid() * 1_000_000)
     with Ledger.open(url) as ledger:
-        return repeated(
-            lambda: ledger.record(ConsentWithdrawn(f"{os.getpid()}-{next(numbers)}@example.dk", limited=True)), start, seconds
-        )
+        return repeated(lambda: ledger.record(make(next(numbers))), start, seconds)
 
 
 def store_one(store: PostgresStore, many: int) -> None:
@@ -103,10 +113,14 @@ def writers(server: Server, rounds: int, seconds: float) -> Iterator[Row]:
     server.execute("CREATE TABLE bare (index int8 PRIMARY KEY, data bytea)", dbname="bare")
     Ledger.create(url, policy=POLICY).close()
     PostgresStore.create(f"{url}?ledger=stored", {"origin": "shop.example"}).close()
-    works = ((bare, raw), (stored, f"{url}?ledger=stored"), (recorded, url))
-    taken = [[together(work, where, seconds) for work, where in works] for _ in range(rounds)]
-    raw_rate, store_rate, rate = map(median, zip(*taken, strict=True))
-    for name, one in (("an entry", store_rate), ("an event, all read models", rate)):
+    works = {
+        "an entry that is ready": (stored, f"{url}?ledger=stored"),
+        "a sign-up, all read models": (granted, url),
+        "a withdrawal, all read models and the journal": (stopped, url),
+    }
+    taken = [[together(bare, raw, seconds), *(together(*one, seconds) for one in works.values())] for _ in range(rounds)]
+    raw_rate, *rates = map(median, zip(*taken, strict=True))
+    for name, one in zip(works, rates, strict=True):
         shown = f"{raw_rate:,.0f}/s, ratio {one / raw_rate:.2f}"
         yield Row(f"{WRITERS} writers, {name}", f"{one:,.0f}/s", shown, ">= 0.60", one / raw_rate >= 0.6)
 
@@ -159,7 +173,7 @@ def checks(server: Server, rounds: int, each: int, size: int) -> Iterator[Row]:
 
 
 def run(version: int, rounds: int, seconds: float, each: int) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as name, Server(version).init() as server:
+    with tempfile.TemporaryDirectory() as name, Server(version, fsync="on").init() as server:
         server.start()
         os.environ["CONSENTLIB_CHECKPOINTS"] = name
         for part in (

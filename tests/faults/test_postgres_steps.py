@@ -20,7 +20,7 @@ from postgres_server import Server
 from shop import Shop
 
 ANN = "ann@example.dk"
-WORDS = [b"BEGIN", b"consentlib.lives", b"consentlib.apply", b"COMMIT\0"]
+WORDS = [b"BEGIN", b"consentlib.orders", b"COMMIT\0"]
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'consentlib'"
 
 

@@ -527,22 +527,87 @@ def test_each_step_fails(persisted: bool) -> None:
         one.ledger.verify(read_models=True)
 
 
+class Viewed(Shop):
+    """A shop that counts the views its ledger opens, and the lines it reads of the journal."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.views = self.lines = 0
+        store, journal = self.ledger._store, self.ledger.journal
+        view, read = store.read, journal.read
+
+        def count_views() -> Any:
+            self.views += 1
+            return view()
+
+        def count_lines(after: Position | None = None) -> Any:
+            lines, end = read(after)
+            self.lines += len(lines)
+            return lines, end
+
+        monkeypatch.setattr(store, "read", count_views)
+        monkeypatch.setattr(journal, "read", count_lines)
+
+
+def test_looks_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes asks neither store nor journal what others gave up before a minute has passed; nor after its own stops."""
+    shop = Viewed(monkeypatch)
+    for _ in range(3):
+        shop.ledger.withdraw(ANN)
+        shop.ledger.record(OrderPlaced(BO, order="o1"))
+    assert (shop.views, shop.lines) == (0, 0)
+    shop.clock.tick(MINUTE)
+    shop.ledger.record(OrderPlaced(BO, order="o1"))
+    assert (shop.views, shop.lines) == (1, 6)
+    assert not shop.ledger._writing._outstanding._read.lines
+    shop.clock.tick(-MINUTE)  # a clock that was put back is no reason to wait longer
+    shop.ledger.record(OrderPlaced(BO, order="o1"))
+    assert shop.views == 2
+
+
+def test_looks_when_a_line_is_a_minute_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is in nobody's log yet is looked at again the moment that its writer must have given it up."""
+    shop = Viewed(monkeypatch)
+    shop.ledger.record(OrderPlaced(BO, order="o1"))
+    shop.ledger.journal.append([line(time=shop.clock() + 30_000)])
+    shop.clock.tick(MINUTE)
+    size = shop.ledger.record(OrderPlaced(BO, order="o2")).index
+    shop.clock.tick(MINUTE / 2 - 1)
+    assert shop.ledger.record(OrderPlaced(BO, order="o3")).index == size + 1
+    shop.clock.tick(1)
+    assert shop.ledger.record(OrderPlaced(BO, order="o4")).index == size + 3
+
+
+def test_reads_nothing_that_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a checkpoint has found in the log is not read again by who had not read it."""
+    shop = Viewed(monkeypatch)
+    shop.ledger.withdraw(ANN)
+    shop.ledger.withdraw(BO)
+    shop.ledger.checkpoint()
+    shop.ledger.withdraw(ANN)
+    shop.lines = 0
+    assert waiting(shop) == []
+    assert shop.lines == 2
+
+
 def test_recorded_by_somebody_else(signed_up: Shop) -> None:
     """A process whose clock is ahead records what another is about to record: the stop is one entry all the same."""
     shop = signed_up
     size = shop.newsletter(ANN).size
-    other = Ledger.open(shop.url, clock=lambda: shop.clock() + 3_600_000)
+    ahead = Clock(shop.clock() + 3_600_000)
+    other = Ledger.open(shop.url, clock=ahead)
     real = shop.ledger._writing._outstanding.keep
 
     def slow(*args: Any) -> bool:
         kept = real(*args)
+        ahead.tick(MINUTE)  # since it looked when it was opened
         other.record(OrderPlaced(BO, order="o1"))
         return kept
 
     shop.ledger._writing._outstanding.keep = slow  # type: ignore[method-assign]
     assert shop.ledger.withdraw(ANN, limited=True).index == size
     assert shop.newsletter(BO).reason == "invalid_time"
-    shop.clock.tick(3_600)
+    shop.clock.tick(3_600 + MINUTE)
     assert shop.newsletter(BO).size == size + 2
     assert [one.kind for one in shop.ledger.history(ANN)].count("consent.withdrawn") == 1
     shop.ledger.verify(read_models=True)

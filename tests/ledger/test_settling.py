@@ -52,7 +52,7 @@ def size(shop: Shop) -> int:
 
 
 @pytest.mark.parametrize("reached", [False, True])
-@pytest.mark.parametrize("words", [b"BEGIN", b"consentlib.lives", b"consentlib.apply", COMMIT])
+@pytest.mark.parametrize("words", [b"BEGIN", b"consentlib.orders", COMMIT])
 def test_a_line_that_breaks_at_each_step(near: Shop, far: Ledger, line: Line, words: bytes, reached: bool) -> None:
     """An event is there once if it was answered, and not at all if it was refused; a lost commit is always answered."""
     before = size(near)
@@ -96,8 +96,7 @@ def test_another_writer_comes_between(near: Shop, far: Ledger, line: Line) -> No
     assert [one.index for one in recorded] == [before + 1, before + 2]
     assert size(near) == before + 3
     line.break_at(COMMIT, reached=False, meanwhile=lambda: near.ledger.record(OrderPlaced("bo@example.dk", order="c")))
-    # The other writer found the erasure in the journal and carried it out before its own order.
-    assert far.erase(ANN, reason="art17", by="dpo").index == before + 3
+    assert far.erase(ANN, reason="art17", by="dpo").index == before + 4
     assert size(near) == before + 5
     assert near.newsletter(ANN).reason == "erased"
 
@@ -116,10 +115,10 @@ def test_what_can_not_be_found_out_is_said(persisted: bool) -> None:
     shop = Shop()
 
     class Away(FaultyStore):
-        def write(self):  # type: ignore[no-untyped-def]
+        def write(self, *wanted):  # type: ignore[no-untyped-def]
             if not self.armed and self.steps > 0:
                 raise StoreUnavailableError("expected the server, found none")
-            return super().write()
+            return super().write(*wanted)
 
     store = Away(shop.ledger._store)
     ledger = Ledger(store, shop.ledger._keys, MemoryCheckpoints(), clock=shop.clock)

@@ -134,8 +134,8 @@ def test_erasure_kept_once(signed_up: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     real = type(signed_up.ledger._store).write
 
     @contextmanager
-    def write(store: Any) -> Any:
-        with real(store) as tx:
+    def write(store: Any, *wanted: Any) -> Any:
+        with real(store, *wanted) as tx:
             yield tx
             fail()
 

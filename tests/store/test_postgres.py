@@ -27,7 +27,7 @@ from consentlib.errors import (
 )
 from consentlib.events import OrderPlaced
 from consentlib.keys import Keys
-from consentlib.store import EventRow, Suppression, create_store, open_store, postgres_schema, postgres_view
+from consentlib.store import EventRow, Suppression, Wanted, create_store, open_store, postgres_schema, postgres_view
 from consentlib.store.postgres import PostgresStore
 from consentlib.store.postgres_connection import Target
 from consentlib.testing import StoreContract
@@ -275,6 +275,48 @@ def test_a_writer_waits_and_gives_up(store: PostgresStore, postgres_url: str, mo
         append(transaction, "other's")
     assert check_chain(store, 3)[1:] == ["mine", "other's"]
     other.close()
+
+
+def test_a_commit_wakes_one_writer(store: PostgresStore, postgres: Database, postgres_url: str) -> None:
+    """Writers of several processes queue for an advisory lock, and none of them for the head's row, which changes."""
+    others = [PostgresStore.open(postgres_url) for _ in range(3)]
+    sql = "SELECT locktype FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = %s)"
+    name = postgres_url.rpartition("/")[2]
+
+    def write(other: PostgresStore) -> None:
+        with other.write() as transaction:
+            append(transaction)
+
+    threads = [threading.Thread(target=write, args=(other,)) for other in others]
+    with store.write() as transaction:
+        append(transaction)
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 20
+        while len(found := postgres.execute(sql, (name,))) < 3:
+            assert time.monotonic() < end
+        assert set(found) == {("advisory",)}
+    for thread in threads:
+        thread.join(20)
+    check_chain(store, 5)
+    for other in others:
+        other.close()
+
+
+def test_what_is_wanted_under_any_setting(store: PostgresStore, postgres: Database, postgres_url: str) -> None:
+    """However a role has its strings and bytes written, what comes with the seat is what is there."""
+    name = postgres_url.rpartition("/")[2]
+    put(store, lives=[life("a")], suppressions=[Suppression(KEY, 1, 2, "[]")], events=[EventRow(KEY, 1, KEY[:16])])
+    for said in ("standard_conforming_strings = off", "bytea_output = escape", "plan_cache_mode = force_custom_plan"):
+        postgres.execute(f"ALTER DATABASE {name} SET {said}")
+        fresh = PostgresStore.open(postgres_url)
+        with fresh.write(Wanted([KEY], [KEY], [KEY])) as transaction:
+            assert transaction.found == (
+                {KEY: (life("a"),)},
+                {KEY: Suppression(KEY, 1, 2, "[]")},
+                {KEY: EventRow(KEY, 1, KEY[:16])},
+            )
+        fresh.close()
 
 
 def test_commits_are_durable_whatever_the_role_says(store: PostgresStore, postgres: Database, postgres_url: str) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from consentlib.errors import CommitUnknownError, StoreUnavailableError
 from consentlib.store.postgres import PostgresStore
 from consentlib.store.postgres_connection import Connection
-from consentlib.testing.store_contract import KEY, META, append, check_chain, in_threads
+from consentlib.store.protocol import Changes, NewEntry, Wanted
+from consentlib.testing.store_contract import KEY, META, append, check_chain, in_threads, life
 from postgres_proxy import Line, Pooling
 from postgres_server import PASSWORD, Database, Server
 
@@ -168,7 +170,7 @@ def test_a_commit_without_an_answer_is_unknown(line: Line, far: PostgresStore, s
     assert check_chain(store, 1 + reached)[:reached] == ["doubtful"] * reached
 
 
-@pytest.mark.parametrize("words", [b"BEGIN ISOLATION LEVEL READ COMMITTED", b"consentlib.apply"])
+@pytest.mark.parametrize("words", [b"BEGIN ISOLATION LEVEL READ COMMITTED", b"consentlib.parts", b"consentlib.apply"])
 @pytest.mark.parametrize("reached", [False, True])
 def test_a_line_that_breaks_before_the_commit(
     line: Line, far: PostgresStore, store: PostgresStore, words: bytes, reached: bool
@@ -176,7 +178,9 @@ def test_a_line_that_breaks_before_the_commit(
     """A line that breaks at the first words is made anew; later, the transaction is lost whole."""
     line.break_at(words, reached=reached)
     try:
-        append_one(far)
+        with far.write() as transaction:
+            append(transaction, "one")
+            assert transaction.entry(0) is not None
         size = 1
     except CommitUnknownError:
         raise
@@ -185,6 +189,55 @@ def test_a_line_that_breaks_before_the_commit(
     assert size == (b"BEGIN" in words)
     append_one(far)
     check_chain(store, size + 1)
+
+
+def test_a_write_is_two_trips(line: Line, far: PostgresStore, store: PostgresStore) -> None:
+    """The seat comes with all that is wanted, and the commit goes with what was applied last."""
+    append_one(far)
+    for number in range(2):
+        line.sent = 0
+        with far.write(Wanted([KEY], [KEY], [KEY])) as transaction:
+            assert [list(one) for one in transaction.found] == [[KEY]] * 3
+            append(transaction, str(number), lives=[life("a")])
+        assert line.sent == 2
+    with far.write() as transaction:
+        append(transaction, "2", lives=[life("b")])
+        assert len(transaction.lives(KEY)) == 2
+    check_chain(store, 4)
+
+
+def test_a_change_that_fails_with_its_commit(far: PostgresStore, store: PostgresStore) -> None:
+    """It is the server's refusal and no doubtful commit; the connection goes on."""
+    append_one(far)
+    with store.read() as view:
+        [first] = view.entries()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="23505") as caught, far.write() as transaction:
+            head = transaction.head()
+            again = NewEntry(0, 0, "consent.given", first.leaf, KEY, {}, [])
+            transaction.apply(Changes(head._replace(size=9), [again], lives=[life("a")]))
+        assert not isinstance(caught.value, CommitUnknownError)
+    assert far._connections._idle
+    append_one(far)
+    check_chain(store, 2)
+    assert store.lookup(KEY)[1] == ()
+
+
+def test_a_commit_that_is_interrupted(far: PostgresStore, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is interrupted before he has the answer leaves no connection behind, which would be in the middle of a trip."""
+    real = Connection.wait
+
+    def interrupt(*args: Any) -> None:
+        real(*args)  # the driver does not let go of a connection before the server has answered
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), far.write() as transaction:
+        append(transaction, "doubtful")
+        monkeypatch.setattr(Connection, "wait", interrupt)
+    monkeypatch.undo()
+    assert not far._connections._idle
+    append_one(far)
+    assert check_chain(store, 2)[0] == "doubtful"
 
 
 def test_an_answer_that_never_comes(line: Line, far: PostgresStore, store: PostgresStore) -> None:

@@ -20,6 +20,7 @@ from consentlib.store.protocol import (
     Binds,
     Changes,
     EventRow,
+    Found,
     Head,
     Life,
     NewEntry,
@@ -27,6 +28,7 @@ from consentlib.store.protocol import (
     Suppression,
     Transaction,
     View,
+    Wanted,
     bind,
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "Binds",
     "Changes",
     "EventRow",
+    "Found",
     "Head",
     "Life",
     "NewEntry",
@@ -41,6 +44,7 @@ __all__ = [
     "Suppression",
     "Transaction",
     "View",
+    "Wanted",
     "bind",
     "create_sealed_store",
     "create_store",

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, TypeVar
 
 from consentlib.errors import LedgerError
-from consentlib.store.protocol import Head, Life, Transaction, View
+from consentlib.store.protocol import NOTHING_WANTED, Head, Life, Transaction, View, Wanted
 
 _Store = TypeVar("_Store", bound=Any)
 
@@ -28,7 +28,7 @@ class BoundStore(ABC, Generic[_Store]):
         """See `Store.read`: what is committed, and what this transaction did."""
 
     @abstractmethod
-    def write(self) -> AbstractContextManager[Transaction]:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> AbstractContextManager[Transaction]:
         """See `Store.write`: a savepoint, which becomes durable when the shop commits."""
 
     @abstractmethod

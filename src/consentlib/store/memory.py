@@ -16,7 +16,17 @@ from weakref import WeakSet
 from consentlib.errors import InputError, LedgerExistsError, LedgerMissingError, StoreUnavailableError
 from consentlib.fold import Order
 from consentlib.log import Entry, genesis
-from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression, system_clock
+from consentlib.store.protocol import (
+    NOTHING_FOUND,
+    NOTHING_WANTED,
+    Changes,
+    EventRow,
+    Head,
+    Life,
+    Suppression,
+    Wanted,
+    system_clock,
+)
 from consentlib.store.turn import Turn
 
 _TABLES: Final = ("entries", "parts", "nodes", "lives", "keys", "orders", "events", "suppressions", "about")
@@ -133,7 +143,7 @@ class MemoryStore:
         """See `Store.read`."""
         return _View(self._open_ledger())
 
-    def write(self) -> _Transaction:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> _Transaction:
         """See `Store.write`."""
         return _Transaction(self._open_ledger())
 
@@ -289,6 +299,8 @@ class _View:
 
 class _Transaction(_View):
     """The one writer: rows to change are kept apart, in the shape of the tables, until the block is left."""
+
+    found = NOTHING_FOUND
 
     def __enter__(self) -> Self:
         self._ledger.turn.take()

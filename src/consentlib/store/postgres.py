@@ -25,7 +25,7 @@ from consentlib.store.postgres_bound import BoundPostgresStore
 from consentlib.store.postgres_connection import MOST, Connection, Connections, Late, Target, connect, translated
 from consentlib.store.postgres_health import health
 from consentlib.store.postgres_view import FORKED, Transaction, View
-from consentlib.store.protocol import Head, Life
+from consentlib.store.protocol import NOTHING_WANTED, Head, Life, Wanted
 from consentlib.store.turn import Turn
 
 _LOOKUP: Final = "SELECT * FROM consentlib.lookup(%b, %b)"
@@ -132,17 +132,14 @@ class PostgresStore:
         self._views: WeakSet[View] = WeakSet()
         self._bound: list[int] = []
 
-    def _begin(self, sql: str, values: Sequence[Any] | None = None, *, again: bool = True) -> tuple[Connection, list[Any]]:
-        """A connection on which `sql` was done first, and the rows that its last statement gives.
+    def _begin(self, sql: str, values: Sequence[Any] = (), *, again: bool = True) -> tuple[Connection, list[Any]]:
+        """A connection on which `sql` was done first, and the rows that its statements give.
 
         A connection may have died while it lay idle: then all that lie idle are closed, and a new one is taken.
         """
         conn = self._connections.take()
         try:
-            cursor = conn.execute(sql, values, binary=values is not None)
-            while cursor.nextset():
-                pass
-            rows = cursor.fetchall()
+            rows = conn.rows(sql, values)
         except psycopg.Error as error:
             died = conn.closed and not isinstance(error, Late)
             self._connections.give_back(conn)
@@ -182,9 +179,9 @@ class PostgresStore:
         """See `Store.read`."""
         return View(self)
 
-    def write(self) -> Transaction:
-        """See `Store.write`."""
-        return Transaction(self)
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Transaction:
+        """See `Store.write`: the seat and what is wanted in one trip, what is applied last and the commit in another."""
+        return Transaction(self, wanted)
 
     def clock(self) -> int:
         """See `Store.clock`: the server's, as last heard with a lookup or a write transaction, and the time gone by since."""

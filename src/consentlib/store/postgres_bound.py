@@ -6,6 +6,7 @@ savepoint in it. Statements go through a cursor of our own, so that the shop's w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
@@ -18,7 +19,7 @@ from consentlib.store.binding import BoundStore
 from consentlib.store.postgres_arrays import register
 from consentlib.store.postgres_connection import translated
 from consentlib.store.postgres_view import NOT_OPEN, Transaction, View
-from consentlib.store.protocol import Head
+from consentlib.store.protocol import NOTHING_WANTED, Changes, Head, Wanted
 from consentlib.store.turn import WAIT
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class BoundPostgresStore(BoundStore["PostgresStore"]):
         self._check_open()
         self._cursor = _own_cursor(connection)
         with store.read() as view:
-            ours = view._conn.execute(_SERVER).fetchall()
+            ours = view._conn.rows(_SERVER)
         if self._rows(_SERVER) != ours:
             raise LedgerError("expected a connection to the ledger's own database, found another's")
         with self.write():
@@ -58,7 +59,7 @@ class BoundPostgresStore(BoundStore["PostgresStore"]):
         """See `Store.read`: what is committed, and what this transaction did."""
         return BoundView(self, self._store)
 
-    def write(self) -> BoundTransaction:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> BoundTransaction:
         """See `Store.write`: a savepoint, which becomes durable when the shop commits."""
         return BoundTransaction(self, self._store)
 
@@ -71,8 +72,7 @@ class BoundPostgresStore(BoundStore["PostgresStore"]):
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         try:
-            cursor = self._cursor.execute(sql, values, binary=True)
-            return cursor.fetchall() if cursor.description else []
+            return self._cursor.rows(sql, values)
         except psycopg.Error as error:
             raise translated(self._store._target, error) from None
 
@@ -97,7 +97,7 @@ class BoundTransaction(Transaction):
     """A savepoint of the shop's transaction, in which it has the writer's seat."""
 
     def __init__(self, bound: BoundPostgresStore, store: PostgresStore) -> None:
-        super().__init__(store)
+        super().__init__(store, NOTHING_WANTED)
         self._bound = bound
 
     def __enter__(self) -> Self:
@@ -118,6 +118,11 @@ class BoundTransaction(Transaction):
         self._failed = False
         return self
 
+    def apply(self, changes: Changes) -> None:
+        """See `Transaction.apply`: at once, as no commit comes with it."""
+        super().apply(changes)
+        self._send()
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._conn, self._head = NOT_OPEN, None
         if kind is None and not self._failed:
@@ -133,9 +138,18 @@ class BoundTransaction(Transaction):
             self._bound._rows("RELEASE SAVEPOINT consentlib")
 
 
-def _own_cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """A cursor that can be asked as our own connections can."""
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `Connection.rows`."""
+        self.execute(sql, values, binary=True)
+        return self.fetchall() if self.description else []
+
+
+def _own_cursor(connection: psycopg.Connection[Any]) -> _Cursor:
     """A cursor with the driver's own way to read the types of ours, whatever the connection makes of them."""
-    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+    cursor = _Cursor(connection, row_factory=tuple_row)
     register(cursor)
     for name in _READ:
         oid = psycopg.adapters.types[name].oid

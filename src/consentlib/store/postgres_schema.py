@@ -3,15 +3,16 @@
 Everything lies in the schema `consentlib`, which holds any number of ledgers beside the shop's own tables. Bytes that are
 hashed are `bytea`; text is compared by its bytes (`COLLATE "C"`), so that no index depends on an operating system's locale.
 
-Who writes does so by two functions that run with the owner's rights: `seat` takes the one writer's seat, `apply` changes
-what a transaction changes. So the shop's role needs no right to write a table, and the plans of all those statements are
-made once a session, though nothing is prepared. Guards are rails against accidents: the owner may drop a trigger. The proof
-is the chain.
+Who writes does so by three functions that run with the owner's rights: `seat` takes the one writer's seat, `apply` puts rows
+and the new head, `forget` lets go of what is erased. So the shop's role needs no right to write a table, and the plans of
+all those statements are made once a session, though nothing is prepared. Guards are rails against accidents: the owner may
+drop a trigger. The proof is the chain.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consentlib.errors import InputError, LedgerVersionError
@@ -29,6 +30,10 @@ NEWER: Final = "CL001"
 
 _MIGRATING: Final = int.from_bytes(b"consentl")
 """The advisory lock that one of several starting processes holds while it migrates."""
+
+_QUEUE: Final = int.from_bytes(b"cons")
+"""With a ledger's number the advisory lock for which its writers queue: one is woken at a time, and finds the head's row free.
+Waiting for a row that is changed meanwhile, each is woken by every change, and looks for the row anew."""
 
 _STEPS: Final = (
     """
@@ -87,8 +92,8 @@ class Rows(NamedTuple):
 
     @property
     def params(self) -> str:
-        """The parameters of `apply` that hold them, one array a column; left out where there is no row."""
-        return ", ".join(f"{self.table}_{one}[] = NULL" for one in self.columns.split(", "))
+        """The parameters of a function that hold them, one array a column; NULL where there is no row."""
+        return ", ".join(f"{self.table}_{one}[]" for one in self.columns.split(", "))
 
     @property
     def arrays(self) -> str:
@@ -112,8 +117,8 @@ EVENTS: Final = Rows("events", "id bytea, index int8, digest bytea", "id")
 SUPPRESSIONS: Final = Rows("suppressions", "key bytea, erased_at int8, review_at int8, stops text", "key")
 PUT: Final = (ENTRIES, PARTS, ABOUT, NODES, LIVES, ORDERS, EVENTS, SUPPRESSIONS)
 
-ERASE: Final = Rows("erase", "index int8, name text")
 FORGET: Final = (
+    Rows("erase", "index int8, name text"),
     Rows("forget_about", "address text, index int8"),
     Rows("forget_orders", "address text, order_id text"),
     Rows("forget_lives", "id text"),
@@ -129,7 +134,7 @@ def _put(rows: Rows) -> str:
     action = f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING"
     return f"""IF cardinality({rows.table}_{names[0]}) > 0 THEN
         INSERT INTO consentlib.{rows.table} (ledger, {", ".join(names)})
-            SELECT of_ledger, put.* FROM unnest({rows.arrays}) AS put{conflict}{conflict and action};
+            SELECT of_ledger, {", ".join(f"unnest({one})" for one in rows.arrays.split(", "))}{conflict}{conflict and action};
     END IF;"""
 
 
@@ -142,8 +147,15 @@ def _forget(rows: Rows, table: str, columns: str) -> str:
     END IF;"""
 
 
-_ABOUT_GONE, _ORDERS_GONE, _LIVES_GONE, _SUPPRESSIONS_GONE = FORGET
-_PARAMS: Final = ", ".join(one.params for one in (*PUT, ERASE, *FORGET))
+_ERASE, _ABOUT_GONE, _ORDERS_GONE, _LIVES_GONE, _SUPPRESSIONS_GONE = FORGET
+PARAMETERS: Final = {"apply": 7 + sum(len(one.names) for one in PUT), "forget": 1 + sum(len(one.names) for one in FORGET)}
+"""How many parameters the functions take: the ledger, `apply` the new head, and the columns of their groups."""
+
+
+def _params(groups: Iterable[Rows]) -> str:
+    return ", ".join(one.params for one in groups)
+
+
 _HEAD: Final = "size int8, tip bytea, time int8, frontier bytea, scope int8, unverified text"
 _OWNERS: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _NEW_HEAD: Final = ", ".join(f"head_{one}" for one in _HEAD.split(", "))
@@ -159,6 +171,7 @@ CREATE OR REPLACE FUNCTION consentlib.seat(
     of_ledger int, of_version int, OUT head consentlib.heads, OUT now float8, OUT durability text)
 {_OWNERS} AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock({_QUEUE}, of_ledger);
     SELECT * INTO STRICT head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
     IF EXISTS (SELECT FROM consentlib.versions WHERE version > of_version) THEN
         RAISE EXCEPTION USING ERRCODE = '{NEWER}', MESSAGE = 'tables of a newer version';
@@ -177,6 +190,20 @@ BEGIN
         WHERE h.ledger = of_ledger ORDER BY l.index, l.since;
 END $$;
 
+CREATE OR REPLACE FUNCTION consentlib.wanted(of_ledger int, of_lives bytea[], of_suppressions bytea[], of_events bytea[])
+RETURNS TABLE (what text, {LIVES.columns}) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT 'life', l.key, l.id, l.since, l.index, l.suppressed, l.fold
+        FROM consentlib.lives AS l WHERE l.ledger = of_ledger AND l.key = ANY(of_lives) ORDER BY l.index, l.since;
+    RETURN QUERY SELECT 'suppression', s.key, NULL, s.erased_at, s.review_at, NULL::bytea, s.stops
+        FROM consentlib.suppressions AS s WHERE s.ledger = of_ledger AND s.key = ANY(of_suppressions);
+    IF cardinality(of_events) > 0 THEN
+        RETURN QUERY SELECT 'event', e.id, NULL, NULL::int8, e.index, e.digest, NULL
+            FROM consentlib.events AS e WHERE e.ledger = of_ledger AND e.id = ANY(of_events);
+    END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION consentlib.purging(of_ledger int) RETURNS void
 {_OWNERS} AS $$
 BEGIN
@@ -184,16 +211,23 @@ BEGIN
     PERFORM pg_stat_force_next_flush();
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD}, {_PARAMS}) RETURNS void
+CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD}, {_params(PUT)}) RETURNS void
+{_OWNERS} AS $$
+#variable_conflict use_column
+BEGIN
+    {" ".join(_put(one) for one in PUT)}
+    UPDATE consentlib.heads SET {_SET_HEAD} WHERE ledger = of_ledger;
+END $$;
+
+CREATE OR REPLACE FUNCTION consentlib.forget(of_ledger int, {_params(FORGET)}) RETURNS void
 {_OWNERS} AS $$
 #variable_conflict use_column
 DECLARE
     erased int8;
 BEGIN
-    {" ".join(_put(one) for one in PUT)}
     IF cardinality(erase_index) > 0 THEN
         PERFORM set_config('consentlib.erasing', 'on', true);
-        UPDATE consentlib.parts AS old SET salt = NULL, data = NULL FROM unnest({ERASE.arrays}) AS gone(index, name)
+        UPDATE consentlib.parts AS old SET salt = NULL, data = NULL FROM unnest({_ERASE.arrays}) AS gone(index, name)
             WHERE old.ledger = of_ledger AND old.index = gone.index AND old.name = gone.name AND old.data IS NOT NULL;
         GET DIAGNOSTICS erased = ROW_COUNT;
         PERFORM set_config('consentlib.erasing', '', true);
@@ -206,7 +240,6 @@ BEGIN
     {_forget(_LIVES_GONE, "lives", "id")}
     {_forget(_LIVES_GONE, "orders", "address")}
     {_forget(_SUPPRESSIONS_GONE, "suppressions", "key")}
-    UPDATE consentlib.heads SET {_SET_HEAD} WHERE ledger = of_ledger;
 END $$;
 """
 
@@ -325,7 +358,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA consentlib FROM PUBLIC, {role};
 REVOKE ALL ON SCHEMA consentlib FROM PUBLIC, {role};
 GRANT USAGE ON SCHEMA consentlib TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA consentlib TO {role};
-GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.apply, consentlib.purging TO {role};
+GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.wanted, consentlib.apply, consentlib.forget,
+    consentlib.purging TO {role};
 DO $$ BEGIN
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE 'GRANT MAINTAIN ON {maintained} TO {role}';

@@ -14,8 +14,18 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_arrays import ENCODE
-from consentlib.store.postgres_connection import Connection, translated
-from consentlib.store.protocol import Changes, EventRow, Head, Life, NewEntry, Suppression
+from consentlib.store.postgres_connection import Connection, Statement, translated
+from consentlib.store.protocol import (
+    NOTHING_FOUND,
+    Changes,
+    EventRow,
+    Found,
+    Head,
+    Life,
+    NewEntry,
+    Suppression,
+    Wanted,
+)
 from consentlib.store.turn import WAIT
 
 if TYPE_CHECKING:
@@ -28,16 +38,15 @@ _SEAT: Final = f"""BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lo
     SET LOCAL idle_in_transaction_session_timeout = 60000;
     SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now, durability
     FROM consentlib.seat({{}}, {schema.VERSION})"""
+_WANTED: Final = "; SELECT * FROM consentlib.wanted({}, {}, {}, {})"
 _LIFE: Final = "SELECT key, id, since, index, suppressed, fold FROM consentlib.lives WHERE ledger = %b"
 _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders WHERE ledger = %b AND address = ANY(%b)"
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
-_APPLY: Final = "SELECT consentlib.apply(%b, %b, %b, %b, %b, %b, %b"
-_GROUPS: Final = [
-    (", ".join(f"{group.table}_{name} => %b" for name in group.names), [ENCODE[one] for one in group.types])
-    for group in (*schema.PUT, schema.ERASE, *schema.FORGET)
-]
+_APPLY, _FORGET = (f"SELECT consentlib.{name}({', '.join(['%b'] * number)})" for name, number in schema.PARAMETERS.items())
+_COMING: Final = [[ENCODE[one] for one in group.types] for group in schema.PUT]
+_GOING: Final = [[ENCODE[one] for one in group.types] for group in schema.FORGET]
 
 
 _PARTS: Final = "SELECT index, name, salt, data FROM consentlib.parts WHERE ledger = %b"
@@ -58,7 +67,7 @@ class _Ended:
     def __init__(self, found: str) -> None:
         self._found = found
 
-    def execute(self, *_: object, **__: object) -> NoReturn:
+    def rows(self, *_: object) -> NoReturn:
         raise StoreUnavailableError(f"expected an open view, found {self._found}")
 
 
@@ -89,8 +98,11 @@ class View:
             self._store._connections.give_back(conn)
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
+        return self._ask(sql, (self._ledger, *values))
+
+    def _ask(self, sql: str, values: Sequence[Any]) -> list[Any]:
         try:
-            return self._conn.execute(sql, (self._ledger, *values), binary=True).fetchall()
+            return self._conn.rows(sql, values)
         except psycopg.Error as error:
             raise translated(self._store._target, error) from None
 
@@ -210,7 +222,13 @@ class View:
 
 
 class Transaction(View):
-    """The one writer, from the lock on the head to a durable commit."""
+    """The one writer, from the lock on the head to a durable commit. What is applied last goes to the server with that."""
+
+    def __init__(self, store: PostgresStore, wanted: Wanted) -> None:
+        super().__init__(store)
+        self._wanted = wanted
+        self.found = NOTHING_FOUND
+        self._unsent: list[Statement] = []
 
     def __enter__(self) -> Self:
         store = self._store
@@ -218,7 +236,10 @@ class Transaction(View):
         store._queue(end)
         try:
             left = max(1, int((end - monotonic()) * 1000))
-            self._conn, [row] = store._begin(_SEAT.format(left, self._ledger))
+            sql = _SEAT.format(left, self._ledger)
+            if any(self._wanted):
+                sql += _WANTED.format(self._ledger, *map(_literal, self._wanted))
+            self._conn, [row, *rows] = store._begin(sql)
             try:
                 store._heard(row[6])
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
@@ -231,6 +252,7 @@ class Transaction(View):
             store._turn.leave()
             raise
         self._head = Head._make(row[:6])
+        self.found = _found(self._wanted, rows)
         self._failed = False
         self._states: list[str | None] = []
         self._conn.add_notice_handler(self._notice)
@@ -243,23 +265,24 @@ class Transaction(View):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         store = self._store
         conn, self._conn, self._head = self._conn, NOT_OPEN, None
+        unsent, self._unsent = self._unsent, []
         if conn is FORKED:
             raise StoreUnavailableError("expected the process that began the transaction, found a child of it")
         try:
             if kind is None:
-                self._commit(conn)
+                self._commit(conn, unsent)
         finally:
             conn.remove_notice_handler(self._notice)
             store._views.discard(self)
             store._connections.give_back(conn)
             store._turn.leave()
 
-    def _commit(self, conn: Connection) -> None:
+    def _commit(self, conn: Connection, unsent: Sequence[Statement]) -> None:
         if self._failed or conn.info.transaction_status is not TransactionStatus.INTRANS:
             raise StoreUnavailableError("expected a transaction that can commit, found one with a failed change")
         self._states.clear()
         try:
-            conn.execute("COMMIT")
+            conn.commit_after(unsent)
         except psycopg.Error as error:
             if conn.closed:
                 raise CommitUnknownError("expected an answer to the commit, found the connection lost") from None
@@ -267,24 +290,63 @@ class Transaction(View):
         if "01000" in self._states:  # somebody cancelled the wait for a standby: committed here, perhaps nowhere else
             raise CommitUnknownError("expected the commit to reach a standby, found the wait for it cancelled")
 
+    def _ask(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        self._send()
+        return super()._ask(sql, values)
+
     def apply(self, changes: Changes) -> None:
-        """See `Transaction.apply`: one call."""
-        self._head = None
-        if self._failed:
+        """See `Transaction.apply`: one call, or two where something goes, with what comes next."""
+        self._send()
+        if self._failed or self._head is None:
+            self._failed = True
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        said, values = _APPLY, list[Any](changes.head)
-        for (names, encoders), rows in zip(_GROUPS, _rows(changes), strict=True):
-            if rows:
-                said += f", {names}"
-                values += [encode(column) for encode, column in zip(encoders, zip(*rows, strict=True), strict=True)]
-        self._rows(said + ")", *values)
+        gone = _columns(_GOING, _going(changes))
+        self._unsent.append((_APPLY, [self._ledger, *changes.head, *_columns(_COMING, _coming(changes))]))
+        if any(gone):
+            self._unsent.append((_FORGET, [self._ledger, *gone]))
         self._failed = False
         self._head = changes.head
 
+    def _send(self) -> None:
+        """Let the server do what was applied before."""
+        unsent, self._unsent = self._unsent, []
+        for sql, values in unsent:
+            self._failed = True
+            super()._ask(sql, values)
+            self._failed = False
 
-def _rows(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
-    """What changes as rows of the groups of `apply`, in their order."""
+
+def _literal(values: Sequence[bytes]) -> str:
+    """An array of bytes for a statement without parameters. In an `E` literal, so that no setting changes what is read."""
+    return "E'{" + ",".join(rf'"\\\\x{one.hex()}"' for one in values) + "}'"
+
+
+def _found(wanted: Wanted, rows: Iterable[Any]) -> Found:
+    lives: dict[bytes, list[Life]] = {key: [] for key in wanted.lives}
+    suppressions: dict[bytes, Suppression | None] = dict.fromkeys(wanted.suppressions)
+    events: dict[bytes, EventRow | None] = dict.fromkeys(wanted.events)
+    for what, key, id, since, index, data, text in rows:
+        if what == "life":
+            lives[key].append(Life(key, id, since, index, data, text))
+        elif what == "suppression":
+            suppressions[key] = Suppression(key, since, index, text)
+        else:
+            events[key] = EventRow(key, index, data)
+    return Found({key: tuple(found) for key, found in lives.items()}, suppressions, events)
+
+
+def _columns(encoders: Iterable[Sequence[Any]], groups: Iterable[Collection[Sequence[Any]]]) -> list[bytes | None]:
+    """The columns of some groups of rows as arrays; None for those of a group without rows."""
+    found: list[bytes | None] = []
+    for group, rows in zip(encoders, groups, strict=True):
+        columns = zip(*rows, strict=True)
+        found += [encode(one) for encode, one in zip(group, columns, strict=True)] if rows else [None] * len(group)
+    return found
+
+
+def _coming(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
+    """The rows that are put, by the groups of `apply`."""
     entries: Sequence[NewEntry] = changes.entries
     return (
         [(one.index, one.time, one.kind, one.leaf, one.hash) for one in entries],
@@ -295,6 +357,12 @@ def _rows(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
         _last(((id, one.order), (id, *one)) for id, one in changes.orders),
         _last((one.id, one) for one in changes.events),
         _last((one.key, one) for one in changes.suppressions),
+    )
+
+
+def _going(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
+    """The rows that go, by the groups of `forget`."""
+    return (
         changes.erase_parts,
         changes.forget_about,
         changes.forget_orders,

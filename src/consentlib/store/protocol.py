@@ -19,7 +19,8 @@ Annotations are types here, and in `fold`, not text: so cattrs writes and reads 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from attrs import define, field
 
@@ -95,6 +96,26 @@ class Suppression(NamedTuple):
     erased_at: int
     review_at: int
     stops: str
+
+
+class Wanted(NamedTuple):
+    """What a writer will ask first: lives by address key, suppression rows by key, event rows by id."""
+
+    lives: Sequence[bytes] = ()
+    suppressions: Sequence[bytes] = ()
+    events: Sequence[bytes] = ()
+
+
+class Found(NamedTuple):
+    """What there is, by what was wanted: no life, or None, where there is nothing."""
+
+    lives: Mapping[bytes, tuple[Life, ...]] = MappingProxyType({})
+    suppressions: Mapping[bytes, Suppression | None] = MappingProxyType({})
+    events: Mapping[bytes, EventRow | None] = MappingProxyType({})
+
+
+NOTHING_WANTED: Final = Wanted()
+NOTHING_FOUND: Final = Found()
 
 
 @define
@@ -200,9 +221,13 @@ class Transaction(View, Protocol):
     undoes everything. Once another transaction has begun, one whose answer was lost is over. A thread that asks for a second
     one inside its first gets `StoreUnavailableError`."""
 
+    found: Found
+    """What came with the writer's seat of what was wanted; for the rest, which may be all of it, the view is asked."""
+
     def apply(self, changes: Changes) -> None:
         """Do all of it. Raises `StoreUnavailableError`, as for an entry whose index is taken or a part that is not there to
-        erase. After that the transaction is lost: leaving its block raises, also for who caught the error, and undoes it."""
+        erase; with the next read, or as the block is left, where a store sends changes along with that. After that the
+        transaction is lost: leaving its block raises, also for who caught the error, and undoes it."""
         ...
 
 
@@ -230,8 +255,9 @@ class Store(Protocol):
         """A view for several reads of one moment."""
         ...
 
-    def write(self) -> AbstractContextManager[Transaction]:
-        """The write transaction; waits for other writers, 30 seconds at the longest, then `StoreUnavailableError`."""
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> AbstractContextManager[Transaction]:
+        """The write transaction; waits for other writers, 30 seconds at the longest, then `StoreUnavailableError`. A store
+        to which each read is a trip to a server brings what is `wanted` along, as `Transaction.found`."""
         ...
 
     def clock(self) -> int:

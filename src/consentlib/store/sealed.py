@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from consentlib.errors import KeyFileError, StoreUnavailableError
 from consentlib.events import NOBODY
 from consentlib.log import LOST, WITHHELD, Entry, Part
-from consentlib.store.protocol import Changes, Head, Life, NewEntry, Store, Transaction, View, bind
+from consentlib.store.protocol import NOTHING_WANTED, Changes, Head, Life, NewEntry, Store, Transaction, View, Wanted, bind
 from consentlib.store.vault import Condemned, Key, Vault
 
 FORMAT: Final = "consentlib.dev/sealed/v1"
@@ -68,11 +68,11 @@ class SealedStore:
         """See `Store.read`. A part that is erased for good while the view is open becomes `WITHHELD` in it."""
         return SealedView(self, self.inner.read())
 
-    def write(self) -> SealedTransaction:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> SealedTransaction:
         """See `Store.write`. Raises `KeyFileError` without the vault."""
         if self.vault is None:
             raise KeyFileError("expected the vault of this ledger to write with, found none")
-        return SealedTransaction(self, self.vault, self.inner.write())
+        return SealedTransaction(self, self.vault, self.inner.write(wanted))
 
     def purge(self) -> bool:
         """See `Store.purge`. First erases the keys of what was erased: then no copy of it opens, wherever it is."""

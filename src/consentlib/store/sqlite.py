@@ -18,7 +18,7 @@ from consentlib.errors import (
 )
 from consentlib.log import genesis
 from consentlib.store import sqlite_schema as schema
-from consentlib.store.protocol import Head, Life, system_clock
+from consentlib.store.protocol import NOTHING_WANTED, Head, Life, Wanted, system_clock
 from consentlib.store.sqlite_bound import BoundSqliteStore
 from consentlib.store.sqlite_file import PRAGMAS, SqliteFile, switch_to_wal
 from consentlib.store.sqlite_view import FORKED, Transaction, View
@@ -162,7 +162,7 @@ class SqliteStore(SqliteFile):
         """See `Store.read`."""
         return View(self)
 
-    def write(self) -> Transaction:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Transaction:
         """See `Store.write`."""
         return Transaction(self)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.store.binding import BoundStore
-from consentlib.store.protocol import Head
+from consentlib.store.protocol import NOTHING_WANTED, Head, Wanted
 from consentlib.store.sqlite_file import DEMANDED, PRAGMAS
 from consentlib.store.sqlite_view import NOT_OPEN, Transaction, View
 
@@ -46,7 +46,7 @@ class BoundSqliteStore(BoundStore["SqliteStore"]):
         """See `Store.read`: what is committed, and what this transaction did."""
         return BoundView(self, self._store)
 
-    def write(self) -> BoundTransaction:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> BoundTransaction:
         """See `Store.write`: a savepoint, which becomes durable when the shop commits."""
         return BoundTransaction(self, self._store)
 

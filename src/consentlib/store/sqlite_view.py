@@ -12,7 +12,7 @@ from consentlib.errors import StoreUnavailableError
 from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import sqlite_schema as schema
-from consentlib.store.protocol import Changes, EventRow, Head, Life, Suppression
+from consentlib.store.protocol import NOTHING_FOUND, Changes, EventRow, Head, Life, Suppression
 
 if TYPE_CHECKING:
     from consentlib.store.sqlite import SqliteStore
@@ -249,6 +249,8 @@ class View:
 
 class Transaction(View):
     """The one writer, from `BEGIN IMMEDIATE` to a durable commit."""
+
+    found = NOTHING_FOUND
 
     def __enter__(self) -> Self:
         store = self._store

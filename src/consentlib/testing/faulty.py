@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 from consentlib.errors import CommitUnknownError, StoreUnavailableError
-from consentlib.store.protocol import Head, Life, Store, Transaction, View
+from consentlib.store.protocol import NOTHING_WANTED, Head, Life, Store, Transaction, View, Wanted
 from consentlib.store.watched import Watched
 
 
@@ -54,10 +54,10 @@ class FaultyStore:
         return self._store.read()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, wanted: Wanted = NOTHING_WANTED) -> Iterator[Transaction]:
         """See `Store.write`; fails where ordered."""
         self._step()
-        with self._store.write() as transaction:
+        with self._store.write(wanted) as transaction:
             yield cast("Transaction", Watched(transaction, lambda _: self._step()))
             self._step(commit=True)
         if self._lose_answer:

@@ -46,6 +46,7 @@ from consentlib.store import (
     Store,
     Suppression,
     Transaction,
+    Wanted,
     create_store,
     open_store,
 )
@@ -371,6 +372,21 @@ class StoreContract:
             assert view.events(keys[1:2]) == {keys[1]: None}
             assert (len(view.lives_many([])), len(view.events([]))) == (0, 0)
 
+    def test_what_is_wanted(self, store: Store) -> None:
+        """What comes with the writer's seat is what the transaction's own reads give; it may be less than was wanted."""
+        keys = [sha256(b"%d" % number).digest() for number in range(30)]
+        put(store, lives=[life(f"{number}", keys[number], index=number) for number in range(0, 30, 2)])
+        put(store, lives=[life("later", keys[2], index=700), life("first", keys[2], index=1)])
+        put(store, events=[EventRow(key, 1, key[:16]) for key in keys[::3]])
+        put(store, suppressions=[Suppression(key, 1, 2, "[]") for key in keys[::5]])
+        for wanted in (Wanted(keys, keys, keys), Wanted(keys[2:3]), Wanted(events=keys[:1]), Wanted(suppressions=keys[:2])):
+            with store.write(wanted) as transaction:
+                lives, suppressions, events = transaction.found
+                assert lives == {key: transaction.lives(key) for key in lives}
+                assert suppressions == {key: transaction.suppression(key) for key in suppressions}
+                assert events == {key: transaction.event(key) for key in events}
+                assert all(set(some) <= set(all) for some, all in zip(transaction.found, wanted, strict=True))
+
     def test_a_fold_is_replaced_alone_or_with_the_rest(self, store: Store) -> None:
         """Lives from before the entries appended with them take their new folds, whatever else of a row has changed."""
         with store.write() as transaction:
@@ -674,6 +690,9 @@ class StoreContract:
             transaction.apply(Changes(transaction.head(), [twice]))
         with pytest.raises(StoreUnavailableError), store.write() as transaction, pytest.raises(StoreUnavailableError):
             transaction.apply(Changes(transaction.head(), [entry(transaction.head()), twice], lives=[life("a")]))
+            transaction.entry(0)
+        with pytest.raises(StoreUnavailableError), store.write() as transaction:
+            transaction.apply(Changes(transaction.head(), [twice], lives=[life("a")]))
         assert store.lookup(KEY)[1] == ()
         assert check_chain(store, 1) == ["first"]
 

@@ -37,8 +37,8 @@ class Head(NamedTuple):
     """Where the log stands. An empty log has size 0, `tip` the genesis hash, time 0, an empty frontier.
 
     `tip` is the newest leaf hash, `time` the newest recorded time in milliseconds, `frontier` as in `log.merkle.extend`,
-    `scope` the size of the log when the policy or a text last changed, `unverified` why the log is not to be trusted (None
-    while it is).
+    `scope` the size of the log when the policy or a text last changed, `unverified` why the log is not to be trusted, a line
+    for each level that did not verify (None while it is).
     """
 
     size: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consentlib.errors import VerificationError
-from consentlib.events import ConsentConfirmed, ConsentGiven, IdentityReleased
+from consentlib.events import ConsentConfirmed, ConsentGiven, IdentityReleased, InquiryReceived
 from consentlib.fold import Fold
 from shop import NOW, SEEN, Shop
 
@@ -97,6 +97,17 @@ def test_entry_given_to_a_person(withdrawn: Shop) -> None:
     assert "entries by address" in found(withdrawn)
 
 
+def test_address_begun_by_an_entry_that_lost_its_facts(shop: Shop) -> None:
+    """An address can't be given another beginning, of which the log no longer says whose it is: its own says so."""
+    shop.ledger.record(InquiryReceived("bo@example.dk"))
+    shop.clock.tick(60)
+    shop.ledger.erase("bo@example.dk", reason="art17", by="dpo")
+    shop.sign_up("anna@example.dk")
+    shop.ledger.verify(read_models=True)
+    shop.steal("UPDATE consentlib_lives SET idx = 1")
+    assert "entry that introduced" in found(shop)
+
+
 @pytest.mark.parametrize(
     ("theft", "what"),
     [
@@ -112,7 +123,7 @@ def test_entry_given_to_a_person(withdrawn: Shop) -> None:
         ("UPDATE consentlib_lives SET idx = 8 WHERE idx = 1", "entry that introduced"),
         ("UPDATE consentlib_lives SET idx = 3 WHERE idx = 1", "entry that introduced"),
         ("UPDATE consentlib_lives SET idx = 0 WHERE idx = 1", "entry that introduced"),
-        ("UPDATE consentlib_lives SET idx = 7 WHERE idx = 6", "stored address"),
+        ("UPDATE consentlib_lives SET idx = 7 WHERE idx = 6", "entry that introduced"),
         (f"INSERT INTO consentlib_lives VALUES (zeroblob(32), 7, 'x', 0, NULL, '{Fold().dump()}')", "entry that introduced"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import lru_cache
 from typing import Any, Final
 
@@ -39,11 +39,8 @@ def verify_read_models(view: View, keys: Keys) -> None:
             raise _wrong("entries about nobody", entry.index, leaf=entry.leaf)
         nobody.discard(entry.index)
         if one is not None:
-            _check_entry(view, one, found_by)
+            _check_entry(view, one, _introduced(entry), found_by)
             scope = one.index + 1 if one.kind in SCOPE_KINDS else scope
-        for id in _introduced(entry):
-            if [life.index for life in view.lives_by_id([id])] != [entry.index]:
-                raise _wrong("address", entry.index, leaf=entry.leaf)
         frontier, nodes = extend(frontier, entry.index, leaf_hash(entry.leaf))
         for level, position, value in ((0, entry.index, leaf_hash(entry.leaf)), *nodes):
             if _node(view, level, position) != value:
@@ -72,8 +69,8 @@ def _introduced(entry: Entry) -> dict[str, str]:
     return found
 
 
-def _check_entry(view: View, one: Known, found_by: Callable[[str], tuple[int, ...]]) -> None:
-    """The event id of an entry is there, and so are the addresses it names, which it is found by."""
+def _check_entry(view: View, one: Known, begun: Container[str], found_by: Callable[[str], tuple[int, ...]]) -> None:
+    """The event id of an entry is there, and so are the addresses that it names; they find it, and begin with it if `begun`."""
     for name in {"event_id", "line"} & one.facts.keys():
         row = view.event(bytes.fromhex(one.facts[name]))
         if row is None or row.index != one.index or not row.digest:
@@ -84,6 +81,8 @@ def _check_entry(view: View, one: Known, found_by: Callable[[str], tuple[int, ..
         raise _wrong("address", one.index, expected=ids, found=[life.id for life in lives])
     if not all(one.index in found_by(life.id) for life in lives):
         raise _wrong("entries by address", one.index, expected=ids)
+    if any(life.index != one.index for life in lives if life.id in begun):
+        raise _wrong("entry that introduced an address", one.index, expected=one.index)
 
 
 def _read_about(view: View, id: str) -> list[Known]:

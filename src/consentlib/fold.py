@@ -9,8 +9,8 @@ Times are milliseconds. Two readings of an entry's times, and no third:
 - a stop counts from `min(said, recorded)`;
 - everything else keeps what was said and what was recorded; the rules decide how far the two may differ.
 
-A fold does not grow without end: of stops with the same scope the newest stays, messages become gaps, and orders are rows
-of their own.
+A fold does not grow without end: of stops with the same scope the newest stays, of links with the same address the oldest,
+messages become gaps, and orders are rows of their own.
 """
 
 import json
@@ -313,8 +313,14 @@ def _given(_: Book, address: str, fold: Fold, entry: Known) -> Fold:
         processors=facts.get("processors", []),
         others=[one for one in about(facts) if one != address],
     )
-    links = [Link(one, entry.index) for one in grant.others]
-    return Fold._make((*fold[:3], [*_bounded(fold.grants, grant), grant], fold.stops, fold.links + links, *fold[6:]))
+    links = _with_links(fold.links, grant.others, entry)
+    return Fold._make((*fold[:3], [*_bounded(fold.grants, grant), grant], fold.stops, links, *fold[6:]))
+
+
+def _with_links(links: list[Link], others: Iterable[str], entry: Known) -> list[Link]:
+    """Of several links with the same address the oldest stays: the rules ask whether there is one, never since when."""
+    held = {link.other for link in links}
+    return links + [Link(one, entry.index) for one in others if one not in held]
 
 
 def _bounded(grants: list[Grant], new: Grant) -> list[Grant]:
@@ -426,7 +432,7 @@ def _released(_: Book, address: str, fold: Fold, entry: Known) -> Fold:
 @_on("identity.linked")
 def _linked(_: Book, address: str, fold: Fold, entry: Known) -> Fold:
     others = [one for one in about(entry.facts) if one != address]
-    return fold._replace(links=fold.links + [Link(one, entry.index) for one in others])
+    return fold._replace(links=_with_links(fold.links, others, entry))
 
 
 @_on("identity.address_changed")

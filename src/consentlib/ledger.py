@@ -44,7 +44,7 @@ from consentlib.rules import Decision, Message
 from consentlib.rules.decision import UNDECLARED
 from consentlib.store import Store, bind
 from consentlib.transfer import TRANSFER
-from consentlib.writing import Writing, withdrawal
+from consentlib.writing import Writing, levels, withdrawal
 
 _log = logging.getLogger("consentlib")
 _T = TypeVar("_T")
@@ -342,14 +342,14 @@ class Ledger:
         Read models (folds, orders, event ids) are no part of the log, and no auditor needs them; comparing them takes several
         times as long. Raises `VerificationError` with the evidence and marks the ledger: nothing is allowed until it verifies
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
-        there is a checkpoint to compare with.
+        there is a checkpoint to compare with; of several marks none goes before all can, and none that was set meanwhile.
         """
         held = [self._notary.open(note) for note in checkpoints]  # before: one of another log says nothing of this one
         with self._writing.doubting():
             last = self._notary.newest().checkpoint  # before the view: what is signed meanwhile is no business of this moment
             with self._store.read() as view:
-                mark = view.head().unverified
-                own = self._notary.sign_view(view) if held and mark is None else None
+                marks = view.head().unverified
+                own = self._notary.sign_view(view) if held and marks is None else None
                 shipped = [] if own is None else [self._notary.open(own)]
                 report = verify_view(
                     view,
@@ -366,8 +366,8 @@ class Ledger:
                     verify_read_models(view, self._keys)
         compared = bool(held or last)
         settled = {"read_models": read_models, "signature": compared, "history": compared, TRANSFER: False}
-        if mark is not None and settled.get(mark.partition(":")[0], True):
-            self._writing.mark(None)
+        if marks is not None and all(settled.get(level, True) for level in levels(marks)):
+            self._writing.lift(marks)
         return report
 
     def checkpoint(self, *, begin: bool = False) -> bytes:
@@ -391,7 +391,10 @@ class Ledger:
         return next(self.receipts([recorded]))
 
     def receipts(self, recorded: Iterable[Recorded | int]) -> Iterator[bytes]:
-        """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one."""
+        """`receipt` of each, in order and under one checkpoint, thousands at a time: many times as fast as one by one.
+
+        Nothing is read, and nothing raised, before the first is asked for.
+        """
         indices = (one.index if isinstance(one, Recorded) else one for one in recorded)
         with self._writing.doubting():
             yield from self._notary.receipts(-1 if index is None else index for index in indices)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,10 @@ SIGN_AFTER_TIME: Final = 3_600_000
 
 _ATTEMPTS: Final = 8
 _RECEIPTS: Final = 4_000
+_ROOM: Final = 16_000_000
+_READ: Final = 50
+"""Receipts are made for so many entries at once, or for as many as have lines of so many bytes, read so many at a time."""
+
 _log = logging.getLogger("consentlib")
 
 
@@ -280,12 +284,12 @@ class Notary:
         """For each index, in order, a `.tlog-proof` that its entry is in the log, with the entry as its extra data.
 
         All under the newest checkpoint, or one signed now if that does not cover an entry. Some thousand are made at once,
-        when their indices are drawn. Raises `InputError` for what is no entry's index, `VerificationError` where the log no
-        longer leads to what was signed.
+        fewer where entries are large, when the first of them is asked for. Raises then `InputError` for what is no entry's
+        index, `VerificationError` where the log no longer leads to what was signed.
         """
         note, last, _ = self.newest()
-        drawn = iter(indices)
-        while some := list(islice(drawn, _RECEIPTS)):
+        drawn, some = iter(indices), list[int]()
+        while some := some or list(islice(drawn, _RECEIPTS)):
             with self._store.read() as view:
                 size = view.head().size
             if any(type(index) is not int or not 0 <= index < size for index in some):
@@ -295,15 +299,29 @@ class Notary:
                 last = self.open(note)
             with self._store.read() as view:
                 check_extends(view, last, self._origin)
-                entries = view.entries_at(some)
-                for index in some:
-                    if index not in entries:
-                        problem = f"expected entry `{index}`, as signed, found none"
-                        raise VerificationError(problem, level="history", index=index, checkpoint=note)
-                hashes = {index: leaf_hash(entry.leaf) for index, entry in entries.items()}
+                hashes, lines = _read_lines(view, some, note)
                 proofs = inclusion_proofs(hashes, last.size, last.root, view.nodes)
-            for index in some:
-                yield Proof(index, tuple(proofs[index]), note, format_line(entries[index])).format()
+            made = list(takewhile(lines.__contains__, some))
+            some = some[len(made) :]
+            for index in made:
+                yield Proof(index, tuple(proofs[index]), note, lines[index]).format()
+
+
+def _read_lines(view: View, indices: Sequence[int], note: bytes) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """Leaf hashes and lines of the first of these entries: of as many as there is room for, and at least of one."""
+    hashes, lines, room = {}, {}, _ROOM
+    for start in range(0, len(indices), _READ):
+        some = indices[start : start + _READ]
+        entries = view.entries_at(some)
+        for index in some:
+            if index not in entries:
+                problem = f"expected entry `{index}`, as signed, found none"
+                raise VerificationError(problem, level="history", index=index, checkpoint=note)
+            hashes[index], lines[index] = leaf_hash(entries[index].leaf), format_line(entries[index])
+            room -= len(lines[index])
+        if room < 0:
+            break
+    return hashes, lines
 
 
 def _rotated() -> KeyFileError:

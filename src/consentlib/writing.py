@@ -198,12 +198,34 @@ class Writing:
                 error.add_note("the ledger could not be marked as unverified: its store can't be written")
             raise
 
-    def mark(self, problem: str | None) -> None:
-        """Keep, or lift, the mark that the log is not to be trusted."""
+    def mark(self, problem: str) -> None:
+        """Mark the log as not to be trusted. `problem` is its level, a colon, and what was found.
+
+        A mark of another level stays, in a line of its own: what lifts the one need not lift the other.
+        """
+        found = " ".join(problem.splitlines())
         with self._store.write() as tx:
             head = tx.head()
-            if head.unverified != problem:
-                tx.apply(Changes(head._replace(unverified=problem)))
+            kept = [one for one in (head.unverified or "").splitlines() if _level(one) != _level(found)]
+            marks = "\n".join([*kept, found])
+            if head.unverified != marks:
+                tx.apply(Changes(head._replace(unverified=marks)))
+
+    def lift(self, marks: str) -> None:
+        """Lift the marks that were seen when a verification began, unless one was set since: it has not looked into that."""
+        with self._store.write() as tx:
+            head = tx.head()
+            if head.unverified == marks:
+                tx.apply(Changes(head._replace(unverified=None)))
+
+
+def levels(marks: str) -> set[str]:
+    """The levels named in the marks of a log."""
+    return set(map(_level, marks.splitlines()))
+
+
+def _level(mark: str) -> str:
+    return mark.partition(":")[0]
 
 
 _Out = TypeVar("_Out")

@@ -61,11 +61,11 @@ def test_a_clock_behind_the_log_is_found(run: Run, url: str) -> None:
 
 
 def test_a_log_that_did_not_verify_is_found(run: Run, url: str) -> None:
-    """The stored mark is told."""
+    """Each stored mark is told."""
     with sqlite3.connect(url.removeprefix("sqlite:///")) as found:
-        found.execute("UPDATE consentlib_head SET unverified = 'for a test'")
+        found.execute("UPDATE consentlib_head SET unverified = 'content: a test' || char(10) || 'history: a test'")
     found.close()
-    assert sick(run("doctor", url, "--json")) == ["log"]
+    assert sick(run("doctor", url, "--json")) == ["log", "log"]
     assert run("check", url, "anna@example.dk", *SEND).stdout.startswith("denied: ledger_unverified")
 
 

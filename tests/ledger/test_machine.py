@@ -160,6 +160,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 LOG = ["entries.leaf", "entries.time", "entries.kind", "parts.name", "parts.salt", "parts.data", "parts.idx", "head.tip"]
 LOG += ["head.size", "head.time", "head.frontier"]
 MODELS = ["entries.hash", "nodes.hash", "lives.fold", "lives.key", "about.idx", "events.idx", "orders.category", "head.scope"]
+MODELS += ["lives.idx", "lives.since", "suppressions.erased_at"]
 
 
 @pytest.mark.parametrize("place", LOG + MODELS)

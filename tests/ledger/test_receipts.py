@@ -1,12 +1,14 @@
 """Receipts: proof for a person, in one call, that an entry is in the log; checked with nothing but the log's key."""
 
 import json
+import tracemalloc
 from itertools import pairwise
 
 import pytest
 
 from consentlib.audit.receipt import verify_receipt
 from consentlib.errors import FormatError, InputError, VerificationError
+from consentlib.events import ConsentWithdrawn
 from consentlib.log import Entry, Leaf, commitment, format_line, leaf_hash, parse_leaf, parse_line
 from consentlib.log.merkle import verify_inclusion
 from consentlib.log.note import Verifier
@@ -125,6 +127,23 @@ def test_many(shop: Shop) -> None:
     for one, receipt in zip(asked, receipts, strict=True):
         assert verify_receipt(receipt, [key(shop)]).index == (one if isinstance(one, int) else one.index)
     assert list(shop.ledger.receipts([])) == []
+
+
+def test_many_of_large_entries(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large entries are in memory a few at a time, whatever number of receipts is asked for."""
+    events = [ConsentWithdrawn(f"p{number}@example.dk", text="\U0001f984" * 4_000) for number in range(400)]
+    asked = [*shop.ledger.record_many(events), 7, 7, 0]
+    shop.ledger.checkpoint()
+    monkeypatch.setattr("consentlib.notary._ROOM", 500_000, raising=False)
+    monkeypatch.setattr("consentlib.notary._READ", 10, raising=False)
+    tracemalloc.start()
+    try:
+        indices = [verify_receipt(one, [key(shop)]).index for one in shop.ledger.receipts(asked)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert indices == [*range(1, 401), 7, 7, 0]
+    assert peak < 3_000_000
 
 
 def test_many_and_one_wrong(shop: Shop) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consentlib import Ledger
-from consentlib.addresses import stop_key
+from consentlib.addresses import address_key, normalise, stop_key
 from consentlib.checkpoints import MemoryCheckpoints
 from consentlib.errors import (
     ClockError,
@@ -30,6 +30,7 @@ from consentlib.events import (
     ObjectionRaised,
     OrderPlaced,
 )
+from consentlib.fold import Fold
 from consentlib.keys import Keys
 from consentlib.opening import FORMAT
 from consentlib.policy import parse_policy, starter
@@ -277,6 +278,26 @@ def test_links(shop: Shop) -> None:
     shop.ledger.withdraw("a@work.dk")
     assert not shop.newsletter(ANN)
     assert len(shop.ledger.history(ANN)) == len(shop.ledger.history("a@work.dk")) == 5
+    shop.ledger.verify(read_models=True)
+
+
+def test_links_do_not_add_up(shop: Shop) -> None:
+    """Saying again that two addresses are one person's adds nothing: the oldest link stays, and the next if that is undone."""
+
+    def links(address: str) -> list[tuple[int, ...]]:
+        with shop.ledger._store.read() as view:
+            [life] = view.lives(address_key(shop.ledger._keys.address, normalise(address)))
+            return [tuple(link)[1:] for link in Fold.load(life.fold).links]
+
+    shop.ledger.record(IdentityLinked(ANN, other="a@work.dk", event_id="first"))
+    for _ in range(3):
+        shop.ledger.record(ConsentGiven(ANN, form="footer", evidence=SEEN, addresses=("a@work.dk",)))
+        shop.ledger.record(IdentityLinked("a@work.dk", other=ANN))
+        shop.ledger.record(AddressChanged(ANN, to="a@work.dk", by="staff"))
+    assert (links(ANN), links("a@work.dk")) == ([(1,)], [(1,)])
+    shop.ledger.verify(read_models=True)
+    shop.ledger.record(EntryCorrected(corrects="first", why="a test"))
+    assert (links(ANN), links("a@work.dk")) == ([(2,)], [(2,)])
     shop.ledger.verify(read_models=True)
 
 

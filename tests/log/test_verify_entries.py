@@ -57,6 +57,13 @@ def test_a_whole_log() -> None:
     assert pickle.loads(pickle.dumps(report)) == report
 
 
+def test_a_kind_for_each_entry() -> None:
+    """Kinds are counted apart up to a number: a log may name a new one of its own in every entry."""
+    kinds = [f"a.{chr(97 + one // 26)}{chr(97 + one % 26)}" for one in range(500)]
+    found = verify_entries(log([(kind, {"facts": None}) for kind in [*kinds, kinds[0]]])).entries_by_kind
+    assert (len(found), dict(found)["…"], dict(found)[kinds[0]]) == (201, 300, 2)
+
+
 def test_an_empty_log() -> None:
     """A log without entries verifies; its head is the genesis."""
     report = verify_entries([], origin=ORIGIN, head=Head(0, genesis(ORIGIN), 0, b""))

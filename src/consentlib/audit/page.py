@@ -9,11 +9,12 @@ from html import escape
 from typing import Any, Final, NamedTuple
 
 from consentlib.audit.chart import stacked, step_for, top_names
-from consentlib.audit.survey import BURST, EVIDENCE, OTHER, Listing, Months, Survey, Tally
+from consentlib.audit.survey import BURST, EVIDENCE, Listing, Months, Survey
 from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.log import Meaning, Report
+from consentlib.log.tally import OTHER, Tally
 from consentlib.reasons import REASONS
 
 _STYLE: Final = """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import insort
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,6 +22,7 @@ from consentlib.facts import upcast
 from consentlib.fields import ALL
 from consentlib.fold import about
 from consentlib.log import WITHHELD, Entry
+from consentlib.log.tally import NAMES, OTHER, Tally
 from consentlib.policy.model import Policy
 
 BURST: Final = 20
@@ -32,15 +33,12 @@ LISTED: Final = 100
 """How many of a kind the report lists; all are counted."""
 LARGEST: Final = 25
 """How many minutes with bursts it lists."""
-OTHER: Final = "…"
-"""The name under which is counted what exceeds the names told apart."""
 MINUTE: Final = 60_000
 DAY: Final = 86_400_000
 DELAYS: Final = (MINUTE, 3_600_000, DAY, 7 * DAY, 30 * DAY)
 """Upper bounds, in milliseconds, of the classes of delay from said to recorded; one more class has none."""
 EVIDENCE: Final = ("ip", "user_agent", "url", "session", "reference", "attachments")
 
-_NAMES: Final = 200
 _GROUPS: Final = {
     "consent.given": "grants",
     "consent.confirmed": "grants",
@@ -59,14 +57,6 @@ _GROUPS: Final = {
     "key.added": "ledger",
 }
 _CONTRACTS: Final = ("order", "negotiation", "inquiry", "complaint", "return", "basket")
-
-
-class Tally(Counter[str]):
-    """Counts by name, of a bounded number of names."""
-
-    def add(self, name: str, number: int = 1) -> None:
-        """Count under a name, or under `OTHER` if there are too many already."""
-        self[name if name in self or len(self) < _NAMES else OTHER] += number
 
 
 @define
@@ -239,7 +229,7 @@ class Survey:
         facts, index = read.facts, read.entry.index
         form = facts.get("form")
         name = form if isinstance(form, str) else "" if form is None else "*"
-        if name not in self.forms and len(self.forms) >= _NAMES:
+        if name not in self.forms and len(self.forms) >= NAMES:
             name = OTHER
         row = self.forms.setdefault(name, Tally())
         evidence = [str(one) for one in facts.get("evidence", ())]
@@ -292,7 +282,7 @@ class Survey:
         self.policy = policy = Policy.from_canonical(part[1])
         self.policies.add(InForce(read.entry.index, read.time, policy.id, policy.version, policy.hash))
         for text in policy.texts.values():
-            if len(self.texts) < _NAMES:
+            if len(self.texts) < NAMES:
                 wording = Wording(read.entry.index, text.version, text.hash, dict(text.wording))
                 self.texts.setdefault((text.version, text.hash), wording)
 

@@ -112,7 +112,8 @@ def _head(store: Store, policy: Policy | None) -> Iterator[Finding]:
     if head.unverified is None:
         yield Finding("log", "ok", f"{plural(head.size, 'entry', 'entries')}, not marked as unverified")
     else:
-        yield Finding("log", "problem", f"did not verify, so nothing is allowed: {head.unverified}")
+        for mark in head.unverified.splitlines():
+            yield Finding("log", "problem", f"did not verify, so nothing is allowed: {mark}")
     ahead = head.time - store.clock()
     skew = policy.parameters.clock_skew_seconds * 1000 if policy is not None else 0
     if ahead <= 0:

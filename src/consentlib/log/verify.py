@@ -9,7 +9,7 @@ does the log begin with what every checkpoint committed to that somebody else ke
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,6 +21,7 @@ from consentlib.log import merkle
 from consentlib.log.leaf import INDEX_LIMIT, genesis
 from consentlib.log.meaning import Meaning
 from consentlib.log.span import Entry, Part, Span, check_link, check_span, content_problem
+from consentlib.log.tally import Tally
 from consentlib.log.trust import KeyAdded, Trust
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class Report:
     or `meaning`.
 
     Times are milliseconds since the epoch, None for an empty log; `origin` and `tip` are None for an empty log whose
-    origin nobody named. `erased` and `withheld` count parts. `signed_size` is how many entries the newest checkpoint
-    covers, `held_size` the newest of those that somebody else kept; None without one. `led_to` are the keys that the log led to
-    from pinned ones. `meaning` is what the recorded sends were worth, None where nobody asked.
+    origin nobody named. `entries_by_kind` tells the first 200 kinds apart and counts others under `…`. `erased` and `withheld`
+    count parts. `signed_size` is how many entries the newest checkpoint covers, `held_size` the newest of those that somebody
+    else kept; None without one. `led_to` are the keys that the log led to from pinned ones. `meaning` is what the recorded
+    sends were worth, None where nobody asked.
     """
 
     level: str
@@ -170,7 +172,7 @@ def verify_spans(
         tip=tip,
         first_time=whole.first_time if size else None,
         last_time=whole.time if size else None,
-        entries_by_kind=tuple(sorted((kind.decode(), count) for kind, count in whole.kinds.items())),
+        entries_by_kind=tuple(sorted(whole.kinds.items())),
         erased=whole.gone.count(),
         withheld=whole.withheld,
         not_checked=_not_checked(head, whole.withheld, size, signed),
@@ -189,7 +191,7 @@ class _Whole:
         self.tip = None if origin is None else genesis(origin)
         self.last_leaf = b""
         self.frontier = b""
-        self.kinds: Counter[bytes] = Counter()
+        self.kinds = Tally()
         self.gone = _Gone()
 
     def join(self, span: Span) -> None:
@@ -214,7 +216,8 @@ class _Whole:
             self.frontier, _ = merkle.extend(self.frontier, position, value)
         self.size += span.size
         self.withheld += span.withheld
-        self.kinds.update(span.kinds)
+        for kind, count in span.kinds.items():
+            self.kinds.add(kind.decode(), count)
         self.tip, self.time, self.last_leaf = span.tip, span.time, span.last_leaf
 
 

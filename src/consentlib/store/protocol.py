@@ -1,8 +1,8 @@
 """What a store is: opaque entry bytes, erasable parts, and read models, with one writer at a time.
 
 A store does not know what the bytes mean. It keeps what a transaction hands it, gives back exactly that, and lets nothing
-of a failed transaction show. Read models (lives, orders, event ids, nodes) can be rebuilt from the entries while their
-personal parts live; a store treats them as plain rows.
+of a failed transaction show. Read models (lives, orders, event ids, nodes) are compared with the entries on request, as far
+as their parts live; nothing makes them anew. A store treats them as plain rows.
 
 A store is a class with the two constructors `create` and `open`; the entry-point group `consentlib.stores` maps the scheme
 of a URL to it. `consentlib.testing.StoreContract` is the test that a store has to pass.
@@ -38,8 +38,8 @@ class Head(NamedTuple):
     """Where the log stands. An empty log has size 0, `tip` the genesis hash, time 0, an empty frontier.
 
     `tip` is the newest leaf hash, `time` the newest recorded time in milliseconds, `frontier` as in `log.merkle.extend`,
-    `scope` the size of the log when the policy or a text last changed, `unverified` why the log is not to be trusted (None
-    while it is).
+    `scope` the size of the log when the policy or a text last changed, `unverified` why the log is not to be trusted, a line
+    for each level that did not verify (None while it is).
     """
 
     size: int

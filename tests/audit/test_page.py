@@ -27,6 +27,7 @@ from consentlib.errors import FormatError, VerificationError
 from consentlib.log import WITHHELD, Entry, format_line, genesis, leaf_hash, merkle
 from consentlib.log.checkpoint import Checkpoint
 from consentlib.log.note import Signer, sign_note
+from forger import export_policies
 from shop import Shop
 
 PAGE = Path(__file__).parents[2] / "src/consentlib/audit/standalone/verify.html"
@@ -451,6 +452,20 @@ def test_foreign(page: Browser, tmp_path: Path) -> None:
     assert "packed by less than a thousand times" in verify(page, write(export, b"\n" * 9_000_000)).why
     noise = random.Random(5).randbytes(6_100_000).hex().encode()
     assert "Line 1 of `log.ndjson`: expected at most" in verify(page, write(export, noise)).why
+
+
+def test_policies_beside_the_log(page: Browser, tmp_path: Path) -> None:
+    """A policy in the zip that is not one of the log's, or is not there, is invalid, signed and kept though the log is."""
+    shop = Shop()
+    kept = tmp_path / "kept"
+    kept.write_bytes(shop.ledger.checkpoint())
+    true, forged = export_policies(shop, tmp_path)
+    assert verify(page, true, keys=[shop.ledger.verifier], notes=[kept]).reached == "history"
+    for path in forged:
+        found = verify(page, path, keys=[shop.ledger.verifier], notes=[kept])
+        assert (found.title, found.reached, found.colour) == ("Not valid", "chain", "bad"), path.name
+        assert "polic" in found.why.lower()
+    assert page.complaints() == []
 
 
 def test_partial(page: Browser, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_signature_and_history(export: SimpleNamespace, tmp_path: Path) -> None:
 
 def test_an_empty_kept_checkpoint_pins_nothing(export: SimpleNamespace, tmp_path: Path) -> None:
     """A kept checkpoint of size 0 fits every log, so it does not lift the level to `history`."""
-    path = pack(tmp_path / "signed.zip", export.lines, {"checkpoint": note(export.lines)})
+    path = pack(tmp_path / "signed.zip", export.lines, {**export.files, "checkpoint": note(export.lines)})
     (tmp_path / "kept").write_bytes(note(export.lines, 0))
     code, found = run(path, "--key", KEY, "--checkpoint", tmp_path / "kept")
     assert (code, found["level"]) == (10, "signature")
@@ -171,7 +171,7 @@ def test_withheld_parts_make_it_partial(export: SimpleNamespace, tmp_path: Path)
     lines[1] = lines[1][: lines[1].index(b'"parts":')] + b'"parts":{%b}}\n' % b",".join(
         b'"%b":"withheld"' % name.encode() for name in sorted(entry.parts)
     )
-    path = pack(tmp_path / "partial.zip", lines, {"checkpoint": note(export.lines)})
+    path = pack(tmp_path / "partial.zip", lines, {**export.files, "checkpoint": note(export.lines)})
     (tmp_path / "kept").write_bytes(note(export.lines, 3))
     code, found = run(path, "--key", KEY, "--checkpoint", tmp_path / "kept")
     assert (code, found["level"], found["partial"], found["withheld"]) == (10, "history", True, len(entry.parts))
@@ -630,7 +630,7 @@ def byte_edits(draw: st.DrawFn, data: bytes) -> bytes:
 @given(data=st.data())
 def test_any_bytes_of_a_zip(export: SimpleNamespace, scratch: Path, data: st.DataObject) -> None:
     """However the bytes of a signed zip are edited, there is a verdict, and never `verified` for another log."""
-    files = {"checkpoint": note(export.lines), "checkpoints/4": note(export.lines, 4)}
+    files = {**export.files, "checkpoint": note(export.lines), "checkpoints/4": note(export.lines, 4)}
     whole = pack(scratch, export.lines, files).read_bytes()
     scratch.write_bytes(data.draw(byte_edits(whole)))
     code, found = run(scratch, "--key", KEY)
@@ -667,7 +667,7 @@ def test_agrees_with_the_library(export: SimpleNamespace, scratch: Path, data: s
         log = b"".join(edit(lines, data.draw(place), data.draw(place)))
     else:
         log = data.draw(byte_edits(b"".join(lines)))
-    pack(scratch, log)
+    pack(scratch, log, export.files)
     assert (run(scratch)[0] == 10) == library_accepts(scratch)
 
 

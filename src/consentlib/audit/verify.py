@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,7 +161,36 @@ def verify_file(
         with opened_lines(archive, "log.ndjson") as lines:
             pieces = _pieces(lines, span_ranges([*shipped, *held]))
             with share(work, pieces, processes if each is None else 1) as spans:
-                return verify_spans(spans, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
+                policies: dict[int, bytes] = {}
+                report = verify_spans(
+                    _gathering(spans, policies),
+                    origin=origin,
+                    shipped=shipped,
+                    checkpoints=held,
+                    trust=trust,
+                    progress=progress,
+                )
+        _check_policies(archive, names, policies)
+        return report
+
+
+def _gathering(spans: Iterable[Span], policies: dict[int, bytes]) -> Iterator[Span]:
+    for span in spans:
+        policies.update(span.policies)
+        yield span
+
+
+def _check_policies(archive: ZipFile, names: Iterable[str], policies: Mapping[int, bytes]) -> None:
+    """The policies beside the log, where a person reads them, are those that it holds; nothing else calls itself one."""
+    held = {f"policy/{index}.json": digest for index, digest in policies.items()}
+    beside = {name for name in names if "policy" in name.lower() and name != "policy/"}
+    for name in sorted(beside | held.keys()):
+        if name not in held:
+            problem = f"expected only policies that entries of the log hold, found the file {ascii(name)[:80]}"
+            raise VerificationError(problem, level="content")
+        if sha256(read_member(archive, name, LONGEST_LINE)).digest() != held[name]:
+            problem = f"expected in `{name}` the policy that this entry of the log holds, found other bytes"
+            raise VerificationError(problem, level="content")
 
 
 def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:

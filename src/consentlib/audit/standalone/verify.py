@@ -34,7 +34,9 @@ later entry of kind `part.erased` names it: its `facts` are RFC 8785 JSON with "
 `checkpoint` and `checkpoints/<size>` are C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) over the
 lines origin, size and base64 root. A `key.added` entry names a new `key` of the log and the one that it `replaces`, both as
 VKEY: it counts from the first checkpoint on that covers the entry and is signed with the one replaced, which counts for none
-that is larger than the first the new one signs. Memory does not grow with the log, only with the number of its erased parts.
+that is larger than the first the new one signs. `policy/<index>.json` is byte for byte the part `policy` of that entry, of kind
+`policy.published`: there is one for each that the log shows, and no other. Memory does not grow with the log, only with the
+number of its erased parts.
 
 A disclosure is the part of a log that is about one person: a zip with `disclosure.ndjson` instead of `log.ndjson`, in the
 same spelling, and for each line `proofs/<index>.tlog-proof`, a C2SP tlog-proof (c2sp.org/tlog-proof) under the zip's
@@ -446,6 +448,7 @@ class Log:
         self.size = self.withheld = self.first_time = self.time = 0
         self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
         self.keys_added: list[tuple[int, bytes]] = []
+        self.policies: dict[str, bytes] = {}  # the name each must have beside the log -> its hash
         self.tree = Tree()
 
     def genesis(self) -> bytes:
@@ -470,6 +473,9 @@ class Log:
             self.record_erasure(parts)
         elif kind == b"key.added":
             self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
+        elif kind == b"policy.published":
+            shown = [data for name, _, data, instead in parts if name == b"policy" and not instead]
+            self.policies.update((f"policy/{self.size}.json", sha256(data).digest()) for data in shown)
         tip = sha256(b"\0" + leaf).digest()
         self.link = b2a_base64(tip, newline=False)
         self.size += 1
@@ -660,6 +666,15 @@ class Export:
             if name != f"checkpoints/{one.size}":
                 raise Refused(f"`{name}`: expected a checkpoint of that size, found one of size {one.size}")
         return found
+
+    def check_policies(self, held: dict[str, bytes]) -> None:
+        """The policies beside the log, where a person reads them, are those that it holds; nothing else calls itself one."""
+        beside = {name for name in self.files if "policy" in name.lower() and name != "policy/"}
+        for name in sorted(beside | held.keys()):
+            if name not in held:
+                raise Refused(f"expected only policies that entries of the log hold, found the file {ascii(name)[:80]}")
+            if sha256(self.read(name, LINE_LIMIT)).digest() != held[name]:
+                raise Refused(f"`{name}`: expected the policy that this entry of the log holds, found other bytes")
 
 
 # ---- A disclosure: one person's entries --------------------------------------------------------------------------------
@@ -951,6 +966,7 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         )
     if asked.newest_after is not None and (not log.size or log.time <= asked.newest_after):
         raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
+    export.check_policies(log.policies)
 
     pinned = max([one.size for one in kept], default=0)
     level = "history" if pinned else "signature" if asked.key else "content"
@@ -974,7 +990,7 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
 
 def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str, led_to: list[str]) -> list[str]:
     """What was compared, in words."""
-    found = [f"content: all {size} entries, their order, links, times, parts and erasures"]
+    found = [f"content: all {size} entries, their order, links, times, parts and erasures; the files in policy/ are theirs"]
     if level != "content":
         found.append("signature: `checkpoint` names this size and root, signed under a key you gave or that the log leads to")
     found += [f"keys: signed with a key that counted, the log says that the next one is {key}" for key in led_to]
@@ -1001,7 +1017,7 @@ def not_checked(log: Log, own: Checkpoint | None, earlier: list[Checkpoint], lev
     elif pinned < log.size:
         found.append(f"history: entries from {pinned} on are newer than every checkpoint you kept")
     found.append("meaning: no rule was replayed, so what is recorded may have been unlawful")
-    found.append("other files of the export (policy, timestamps, texts) and signatures of witnesses were not compared")
+    found.append("README.txt and whatever else was put into the zip, and signatures of witnesses, were not compared")
     return found
 
 

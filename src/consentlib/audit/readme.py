@@ -143,7 +143,7 @@ def export_readme(verifier: Verifier, size: int, tip: bytes, root: bytes, *, sig
     return _EXPORT.format(
         origin=verifier.name,
         size=size,
-        tip=tip.hex(),
+        tip=base64(tip).decode(),
         root=base64(root).decode(),
         signed=_SIGNED.format(verifier=verifier) if signed else _UNSIGNED,
         levels=_LEVELS.format(content="everything follows on what came before, and nothing was quietly edited or taken away"),

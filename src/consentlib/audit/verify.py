@@ -14,7 +14,7 @@ from consentlib.audit.sharing import share
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.log import Entry, Head, Report
 from consentlib.log.checkpoint import Checkpoint
-from consentlib.log.note import Verifier
+from consentlib.log.note import Verifier, restore_lines
 from consentlib.log.span import Span, check_span
 from consentlib.log.trust import Trust
 from consentlib.log.verify import not_empty, span_ranges, verify_spans
@@ -137,10 +137,11 @@ def verify_file(
 
     `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none:
     signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
-    are judged by the same keys, or opened ones. `each` is handed every entry that is in order by itself; what it gathered
-    counts only once all of the log has verified. With `meaning` the rules are replayed over every recorded send; without a
-    ground it is a finding in the report, no error. `processes` share the work (see `share`), unless there is an `each` or
-    `meaning`, which need the entries in their order. Raises `VerificationError` or `FormatError`.
+    are judged by the same keys, or opened ones; for line ends see `restore_lines`. `each` is handed every entry
+    that is in order by itself; what it gathered counts only once all of the log has verified. With `meaning` the rules are
+    replayed over every recorded send; without a ground it is a finding in the report, no error. `processes` share the work (see
+    `share`), unless there is an `each` or `meaning`, which need the entries in their order. Raises `VerificationError` or
+    `FormatError`.
     """
     if meaning:
         return _with_meaning(
@@ -252,7 +253,7 @@ def _claimed(
 ) -> tuple[Trust | None, list[Checkpoint]]:
     """What the pinned keys say of the checkpoints that an auditor holds; no trust without a key."""
     done = [one for one in checkpoints if isinstance(one, Checkpoint)]
-    notes = [one for one in checkpoints if isinstance(one, bytes)]
+    notes = [restore_lines(one) for one in checkpoints if isinstance(one, bytes)]
     if not verifiers:
         if notes:
             raise VerificationError("expected a verifier key for the checkpoints, found none", level="signature")

@@ -620,6 +620,13 @@ class Export:
     """The files of the zip that this script reads."""
 
     def __init__(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                is_zip = file.read(2) == b"PK" or zipfile.is_zipfile(file)
+        except OSError as error:
+            raise Unusable(f"expected an export, which is a zip file, found: {error.strerror}") from None
+        if not is_zip:
+            raise Unusable("expected an export, which is a zip file, found a file of another kind")
         self.zip = zipfile.ZipFile(path)
         self.files = {info.filename: info for info in self.zip.infolist()}
         if len(self.files) != len(self.zip.infolist()):
@@ -891,10 +898,11 @@ def show_time(millis: int) -> str:
 
 
 def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
-    """A checkpoint that the auditor kept."""
+    """A checkpoint the auditor kept. What mail and editors do to the ends of its lines is undone: the signature decides."""
     try:
         with open(path, "rb") as file:
-            return read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
+            note = file.read(NOTE_LIMIT + 1).removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n")
+        return read_checkpoint(note + b"\n", keys)
     except OSError as error:
         raise Unusable(f"--checkpoint {number}: expected a readable file, found: {error.strerror}") from None
     except (Refused, ValueError) as problem:
@@ -1041,7 +1049,10 @@ def show(found: dict[str, Any]) -> str:
         return f"{found['verdict'].upper()}: {found['problem']}"
     part = " IN PART" if found["partial"] else ""
     shown = f"{found['shown']} of {found['entries']}" if found["shown"] < found["entries"] else found["entries"]
-    lines = [f"VERIFIED{part} to level `{found['level']}`: log `{found['origin'] or ''}`, {shown} entries"]
+    verdict, doubt = f"VERIFIED{part} to level `{found['level']}`", ""
+    if found["level"] == "content":
+        verdict, doubt = f"INTACT{part}, BUT NOT SHOWN TO BE SIGNED", "; it may have been cut at its end or written anew"
+    lines = [f"{verdict}: log `{found['origin'] or ''}`, {shown} entries{doubt}"]
     if found["shown"]:
         lines.append(f"recorded {found['first_time']} to {found['last_time']}")
     on_record = " on record" if found["shown"] == found["entries"] else ""
@@ -1072,8 +1083,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Refused as problem:
         verdict = {DIVERGES: "diverges", INVALID: "invalid", USAGE: "unusable"}[problem.code]
         found = {"verdict": verdict, "exit": problem.code, "problem": str(problem)}
-    except FileNotFoundError:
-        found = {"verdict": "unusable", "exit": USAGE, "problem": "expected an export at the path given, found no file"}
     except BROKEN_ZIP:
         found = {"verdict": "invalid", "exit": INVALID, "problem": "expected a whole zip file, found a damaged or foreign one"}
     print(json.dumps(found, indent=1) if asked.json else show(found))

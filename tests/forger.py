@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from consentlib.log import commitment, encode_leaf, genesis, leaf_hash, parse_le
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.merkle import extend_many
 from consentlib.log.note import Verifier
+from consentlib.policy import parse_policy, starter
 from consentlib.signing import verify
 from shop import Shop
 
@@ -108,3 +110,77 @@ def key(shop: Shop) -> Verifier:
 def held(shop: Shop, note: bytes) -> Checkpoint:
     """A checkpoint that the auditor kept, opened under that key."""
     return open_checkpoint(note, [key(shop)], verify)
+
+
+def _rewritten(files: dict[str, bytes]) -> None:
+    files["policy/0.json"] = files["policy/0.json"].replace(b"newsletter", b"phone call")
+
+
+def _one_byte_more(files: dict[str, bytes]) -> None:
+    files["policy/0.json"] += b"\n"
+
+
+def _emptied(files: dict[str, bytes]) -> None:
+    files["policy/0.json"] = b""
+
+
+def _swapped(files: dict[str, bytes]) -> None:
+    files["policy/0.json"], files["policy/1.json"] = files["policy/1.json"], files["policy/0.json"]
+
+
+def _taken_out(files: dict[str, bytes]) -> None:
+    del files["policy/1.json"]
+
+
+def _of_no_such_entry(files: dict[str, bytes]) -> None:
+    files["policy/2.json"] = files["policy/1.json"]
+
+
+def _in_capitals(files: dict[str, bytes]) -> None:
+    """Where names are the same in capitals it takes the place of the true one."""
+    files["Policy/0.JSON"] = b"{}"
+
+
+def _with_a_backslash(files: dict[str, bytes]) -> None:
+    files["policy\\0.json"] = b"{}"
+
+
+def _nested(files: dict[str, bytes]) -> None:
+    files["./policy/0.json"] = b"{}"
+
+
+def _named_to_deceive(files: dict[str, bytes]) -> None:
+    files["policy/\x1b[2J\n0.json"] = b"{}"
+
+
+_FORGED_POLICIES = (
+    _rewritten,
+    _one_byte_more,
+    _emptied,
+    _swapped,
+    _taken_out,
+    _of_no_such_entry,
+    _in_capitals,
+    _with_a_backslash,
+    _nested,
+    _named_to_deceive,
+)
+
+
+def export_policies(shop: Shop, folder: Path) -> tuple[Path, list[Path]]:
+    """A true export with two policies, at 0 and 1, and each of the forgeries of them that leave the log as it is."""
+    shop.ledger.publish(parse_policy(starter().replace('version = "3"', 'version = "4"', 1)))
+    shop.sign_up("anna@example.dk")
+    true, forged = folder / "audit.zip", []
+    shop.ledger.export(true)
+    with zipfile.ZipFile(true) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for change in _FORGED_POLICIES:
+        files = dict(members)
+        change(files)
+        assert files != members
+        forged.append(folder / f"{change.__name__}.zip")
+        with zipfile.ZipFile(forged[-1], "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    return true, forged

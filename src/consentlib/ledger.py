@@ -30,7 +30,7 @@ from consentlib.history import HistoryEntry, read_history
 from consentlib.journal import StopJournal
 from consentlib.keys import Keys
 from consentlib.log import Report
-from consentlib.log.note import Verifier
+from consentlib.log.note import Verifier, restore_lines
 from consentlib.notary import Notary
 from consentlib.opening import FORMAT, begin, find
 from consentlib.outstanding import Outstanding
@@ -344,7 +344,8 @@ class Ledger:
         again. A mark of level `read_models` goes only when those are compared again, one of `signature` or `history` only when
         there is a checkpoint to compare with; of several marks none goes before all can, and none that was set meanwhile.
         """
-        held = [self._notary.open(note) for note in checkpoints]  # before: one of another log says nothing of this one
+        # Opened before anything is doubted: one of another log says nothing of this one.
+        held = [self._notary.open(restore_lines(note)) for note in checkpoints]
         with self._writing.doubting():
             last = self._notary.newest().checkpoint  # before the view: what is signed meanwhile is no business of this moment
             with self._store.read() as view:

@@ -86,6 +86,9 @@ def without_log(path: Path) -> Path:
     return path
 
 
+FOREIGN = ("no zip", "empty file")
+"""What was never an export."""
+
 EXPORTS: dict[str, Callable[[Path], Path]] = {
     "corrupt zip": zipped(lambda data: data[:200] + bytes(50) + data[250:]),
     "cut zip": zipped(lambda data: data[:-40]),
@@ -115,15 +118,16 @@ def test_sound(tmp_path: Path, page: Browser) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_command_line_and_script(name: str, tmp_path: Path) -> None:
-    """Exit 40, and one line."""
+    """Exit 40, or 2 where it was never an export; and one line."""
     export = EXPORTS[name](tmp_path / "audit.zip")
+    code = 2 if name in FOREIGN else 40
     for command in ("verify", "report"):
         more = [str(tmp_path / "report.html")] if command == "report" else []
         done = CliRunner().invoke(main, [command, str(export), *more, "--key", KEY])
-        assert done.exit_code == 40, (command, done.output)
+        assert done.exit_code == (40 if command == "report" else code), (command, done.output)
         assert one_line(done.stderr), (command, done.output)
     ran = subprocess.run([sys.executable, SCRIPT, export, "--key", KEY], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (40, "")
+    assert (ran.returncode, ran.stderr) == (code, "")
     assert one_line(ran.stdout), ran.stdout
 
 
@@ -131,13 +135,14 @@ def test_page(tmp_path: Path, page: Browser) -> None:  # noqa: F811
     """A red verdict with its reason, and nothing in the browser's console."""
     for name, make in EXPORTS.items():
         found = verify(page, make(tmp_path / "audit.zip"), keys=[KEY])
-        assert (found.title, found.colour) == ("Not valid", "bad"), (name, found)
+        title = "Could not be checked" if name in FOREIGN else "Not valid"
+        assert (found.title, found.colour) == (title, "bad"), (name, found)
         assert found.why, name
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("name", [name for name in NOTES if name != "from the future"])
-def test_kept_notes(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in NOTES if name not in ("from the future", "carriage returns")])
+def test_kept_notes(name: str, tmp_path: Path, page: Browser) -> None:  # noqa: F811
     """A kept checkpoint that is none can't be used: one line, and no verdict over the log is given."""
     export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
     kept.write_bytes(NOTES[name])
@@ -148,6 +153,45 @@ def test_kept_notes(name: str, tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (2, "")
     assert one_line(ran.stdout), ran.stdout
+    assert verify(page, export, keys=[KEY], notes=[kept]).title == "Could not be checked"
+
+
+MAILED: dict[str, bytes] = {
+    "as it was": KEPT,
+    "CRLF": KEPT.replace(b"\n", b"\r\n"),
+    "byte-order mark": b"\xef\xbb\xbf" + KEPT,
+    "no last newline": KEPT[:-1],
+    "blank lines after it": KEPT + b"\n\n",
+    "all of it": b"\xef\xbb\xbf" + KEPT.replace(b"\n", b"\r\n") + b"\r\n",
+}
+"""What mail and editors make of a checkpoint."""
+
+
+@pytest.mark.parametrize("name", MAILED)
+def test_kept_as_mail_made_it(name: str, tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """One that came by mail counts as it was signed (`restore_lines`); its signature, and the log, decide as ever."""
+    export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"
+    arguments = [str(export), "--key", KEY, "--checkpoint", str(kept)]
+    other = checkpoint(ENTRIES[1:5])
+    for data, code, title in (
+        (MAILED[name], 0, "Verified, history included"),
+        (MAILED[name].replace(KEPT.split(b"\n")[2], other.split(b"\n")[2]), 2, "Could not be checked"),
+    ):
+        kept.write_bytes(data)
+        done = CliRunner().invoke(main, ["verify", *arguments])
+        ran = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+        assert (done.exit_code, ran.returncode) == (code, code), (done.output, ran.stdout)
+        assert verify(page, export, keys=[KEY], notes=[kept]).title == title
+
+
+def test_a_shipped_checkpoint_is_exact(tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """What comes in the zip came by no mail: there each of these is refused."""
+    for note in [changed for name, changed in MAILED.items() if name != "as it was"]:
+        export = write(tmp_path / "audit.zip", ENTRIES[:4], checkpoint=note)
+        assert CliRunner().invoke(main, ["verify", str(export), "--key", KEY]).exit_code == 40
+        ran = subprocess.run([sys.executable, SCRIPT, export, "--key", KEY], capture_output=True, check=False)
+        assert ran.returncode == 40
+        assert verify(page, export, keys=[KEY]).title == "Not valid"
 
 
 def test_kept_under_another_key(tmp_path: Path) -> None:

@@ -473,6 +473,7 @@ def test_script_agrees(busy: Shop, tmp_path: Path) -> None:
         ("content", [], []),
         ("signature", told, []),
         ("history", [*told, "--checkpoint", kept], [held(busy, kept.read_bytes())]),
+        ("history", [*told, "--checkpoint", kept], [kept.read_bytes().replace(b"\n", b"\r\n")]),
     ):
         code, found = script(path, *arguments)
         report = verify_disclosure(path, verifiers=[key(busy)] if arguments else [], checkpoints=checkpoints)

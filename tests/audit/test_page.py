@@ -26,7 +26,9 @@ from consentlib.audit.verify import verify_file
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log import WITHHELD, Entry, format_line, genesis, leaf_hash, merkle
 from consentlib.log.checkpoint import Checkpoint
+from consentlib.log.leaf import base64
 from consentlib.log.note import Signer, sign_note
+from forger import export_policies
 from shop import Shop
 
 PAGE = Path(__file__).parents[2] / "src/consentlib/audit/standalone/verify.html"
@@ -145,7 +147,7 @@ def test_real_export(page: Browser, tmp_path: Path) -> None:
     found = verify(page, export, keys=[shop.ledger.verifier], notes=[kept])
     assert (found.title, found.reached, found.colour) == ("Verified, history included", "history", "good")
     facts = page.text("#facts")
-    assert report.root.hex() in facts
+    assert base64(report.root).decode() in facts
     assert f"Entries\n{report.size}\n" in facts
     assert f"on record\n{report.erased}" in facts
     assert shop.ledger.verifier in facts
@@ -397,10 +399,17 @@ def test_diverging(page: Browser, tmp_path: Path) -> None:
         found = verify(page, export, keys=key, notes=[kept])
         assert (found.title, found.reached, found.colour) == ("Diverges from a checkpoint you hold", "signature", "bad")
         assert words in found.why
-    kept.write_bytes(b"no note")
-    assert "Expected a signed checkpoint in `kept`" in verify(page, export, keys=key, notes=[kept]).why
-    kept.write_bytes(checkpoint(old[:3], signer(9)))
-    assert "signature by the given key on `kept`, found none" in verify(page, export, keys=key, notes=[kept]).why
+    for note, words in (
+        (b"no note", "Expected a signed checkpoint in `kept`"),
+        (checkpoint(old[:3], signer(9)), "signature by the given key on `kept`, found none"),
+        (checkpoint(old[:3]).replace(b"\n3\n", b"\n2\n"), "valid signature by the given key on `kept`, found one that fails"),
+    ):
+        kept.write_bytes(note)
+        found = verify(page, export, keys=key, notes=[kept])
+        assert (found.title, words in found.why) == ("Could not be checked", True), found.why
+    kept.write_bytes(checkpoint(old[:3], signer(4, "other.example/log"), origin="other.example/log"))
+    found = verify(page, export, keys=[*key, str(signer(4, "other.example/log").verifier)], notes=[kept])
+    assert (found.title, "found another origin" in found.why) == ("Diverges from a checkpoint you hold", True)
 
 
 def cut_short(data: bytes) -> bytes:
@@ -441,7 +450,9 @@ def test_damaged(page: Browser, tmp_path: Path, how: Callable[[bytes], bytes]) -
     export.write_bytes(how(export.read_bytes()))
     found = verify(page, export)
     assert found.colour == "bad"
-    assert found.why.startswith("Expected a whole zip file") or (how is flip and found.why.startswith(("Line", "Entry")))
+    assert found.why.startswith("Expected an export" if how is nothing else "Expected a whole zip file") or (
+        how is flip and found.why.startswith(("Line", "Entry"))
+    )
     assert page.complaints() == []
 
 
@@ -459,6 +470,20 @@ def test_foreign(page: Browser, tmp_path: Path) -> None:
     assert "packed by less than a thousand times" in verify(page, write(export, b"\n" * 9_000_000)).why
     noise = random.Random(5).randbytes(6_100_000).hex().encode()
     assert "Line 1 of `log.ndjson`: expected at most" in verify(page, write(export, noise)).why
+
+
+def test_policies_beside_the_log(page: Browser, tmp_path: Path) -> None:
+    """A policy in the zip that is not one of the log's, or is not there, is invalid, signed and kept though the log is."""
+    shop = Shop()
+    kept = tmp_path / "kept"
+    kept.write_bytes(shop.ledger.checkpoint())
+    true, forged = export_policies(shop, tmp_path)
+    assert verify(page, true, keys=[shop.ledger.verifier], notes=[kept]).reached == "history"
+    for path in forged:
+        found = verify(page, path, keys=[shop.ledger.verifier], notes=[kept])
+        assert (found.title, found.reached, found.colour) == ("Not valid", "chain", "bad"), path.name
+        assert "polic" in found.why.lower()
+    assert page.complaints() == []
 
 
 def test_partial(page: Browser, tmp_path: Path) -> None:
@@ -653,7 +678,7 @@ def test_every_length(page: Browser, tmp_path: Path) -> None:
     long = log([("consent.given", {"facts": b"x" * length}) for length in range(200)])
     logs = [long, *(plain(size) for size in range(40))]
     exports = [write(tmp_path / f"{place}.zip", one) for place, one in enumerate(logs)]
-    wanted = [[True, len(one), merkle.root([leaf_hash(each.leaf) for each in one]).hex()] for one in logs]
+    wanted = [[True, len(one), base64(merkle.root([leaf_hash(each.leaf) for each in one])).decode()] for one in logs]
     assert judge(page, exports) == wanted
 
 

@@ -21,6 +21,7 @@ def test_copy_and_catch_up(run: Run, url: str, tmp_path: Path) -> None:
     assert run("stop", url, "anna@example.dk").exit_code == 0
     again = json.loads(run("copy", url, new, "--json").stdout)
     assert (again["entries"], again["carried"], again["pending"]) == (5, 2, False)
+    assert again["root"] == json.loads(run("verify", new, "--json").stdout)["root"]
     assert run("check", new, "anna@example.dk", "--use", "newsletter", "--marketing").exit_code == 1
     assert run("doctor", new).exit_code == 0
     assert run("verify", new).exit_code == 10

@@ -81,7 +81,14 @@ def test_each_level_has_its_exit_code(run: Run, url: str, kept: Path, vkey: str,
         assert (result.exit_code, told["verified"], told["level"], told["size"]) == (code, True, level, 6)
         assert told["signed"] is (level != "content")
         assert told["entries_by_kind"]["consent.given"] == 1
-        assert f"verified at level {level}" in run("verify", audit, *args).stdout
+        first = (
+            "intact, but not shown to be signed: 6 entries; it may" if level == "content" else f"verified at level {level}: 6"
+        )
+        words = run("verify", audit, *args).stdout
+        assert words.startswith(first)
+        with zipfile.ZipFile(audit) as archive:
+            assert told["root"] == archive.read("checkpoint").decode().split("\n")[2]  # as one would compare them
+        assert f"root         {told['root']}\n" in words
     assert run("verify", audit, "--origin", "littlesteps/consent").exit_code == 10
     assert run("verify", audit, "--origin", "another/log").exit_code == 40
 
@@ -108,8 +115,16 @@ def test_a_changed_export_is_invalid(run: Run, url: str, kept: Path, tmp_path: P
     told = json.loads(result.stdout)
     assert (result.exit_code, told["verified"], told["level"], told["index"]) == (40, False, "chain", 1)
     assert result.stderr.startswith("consentlib: invalid at level chain: expected entry `1`")
-    forged.write_text("no zip")
+    forged.write_bytes(audit.read_bytes()[:-40])
     assert run("verify", forged).exit_code == 40
+
+
+def test_what_is_no_export_is_a_mistake_of_who_asks(run: Run, tmp_path: Path) -> None:
+    """A log out of its zip, or whatever is no zip, was never an export: exit 2 and what was expected."""
+    for data in (b'{"i":0}\n', b""):
+        (tmp_path / "log.ndjson").write_bytes(data)
+        result = run("verify", tmp_path / "log.ndjson")
+        assert (result.exit_code, "which is a zip file" in result.stderr) == (2, True)
 
 
 def test_another_key_or_a_foreign_checkpoint(run: Run, url: str, kept: Path, vkey: str, policy: Path, tmp_path: Path) -> None:
@@ -187,7 +202,7 @@ def test_a_database_without_keys_is_verified_and_not_marked(run: Run, url: str, 
     keys = tmp_path / "shop.db.keys"
     keys.rename(tmp_path / "aside")
     result = run("verify", url)
-    assert (result.exit_code, "level content" in result.stdout) == (10, True)
+    assert (result.exit_code, "intact, but not shown to be signed" in result.stdout) == (10, True)
     assert "not marked" in result.stderr
     assert run("verify", url, "--key", vkey, "--checkpoint", kept, "--checkpoint", now).exit_code == 0
     assert run("verify", url, "--checkpoint", kept).exit_code == 2
@@ -298,7 +313,8 @@ def test_a_disclosure_is_verified_in_part(run: Run, url: str, vkey: str, lines: 
     for args, level in (((), "content"), (("--key", vkey), "signature"), (("--key", vkey, "--checkpoint", kept), "history")):
         result = run("verify", anna, *args)
         assert result.exit_code == 10
-        assert result.stdout.startswith(f"verified in part at level {level}: 2 of 4 entries\n")
+        first = "intact in part, but not shown to be signed" if level == "content" else f"verified in part at level {level}"
+        assert result.stdout.startswith(f"{first}: 2 of 4 entries")
     told = json.loads(run("verify", anna, "--key", vkey, "--json").stdout)
     assert (told["partial"], told["shown"], told["size"]) == (True, 2, 4)
     assert "invalid" in run("report", anna, tmp_path / "report.html").stderr

@@ -3,7 +3,8 @@
 On each page, in order and in one temporary folder:
 
 - `python` blocks share one namespace; a `text` block right after one is what it prints;
-- in `console` blocks each line that begins with `$ ` is run; the lines after it, if any, are what it prints;
+- in `console` blocks each line that begins with `$ ` is run; the lines after it, if any, are what it prints; one that needs a
+  program of others is passed over where that is not installed;
 - a `code-block` directive with a `:caption:` that names a file writes that file.
 
 In what is shown, `...` stands for anything.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -32,6 +34,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCE = re.compile(r"^( *)(```+)(?:\{code-block\} *)?([a-z]*)\n(.*?)^\1\2 *$", re.DOTALL | re.MULTILINE)
+_OTHERS = ("openssl",)
 _CAPTION = re.compile(r":caption: (\S+)\n\n?")
 
 
@@ -87,6 +90,8 @@ def run(page: Path, folder: Path) -> None:
 def _converse(text: str, folder: Path, where: str) -> None:
     for exchange in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = exchange.partition("\n")
+        if any(command.startswith(f"{name} ") and shutil.which(name) is None for name in _OTHERS):
+            continue
         path = os.pathsep.join([sysconfig.get_path("scripts"), str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
         done = subprocess.run(

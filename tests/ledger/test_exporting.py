@@ -14,6 +14,7 @@ from consentlib.audit.verify import verify_file
 from consentlib.errors import VerificationError
 from consentlib.events import ConsentWithdrawn, OrderPlaced
 from consentlib.log.checkpoint import open_checkpoint
+from consentlib.log.leaf import base64
 from consentlib.log.note import Verifier
 from consentlib.signing import verify
 from shop import Shop
@@ -49,6 +50,8 @@ def test_signed_and_checked_at_each_level(shop: Shop, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "audit.zip") as found:
         assert {"log.ndjson", "checkpoint", "policy/0.json", "README.txt", "verify.py", "verify.html"} <= set(found.namelist())
         assert b"SIGNED" in found.read("README.txt")
+        assert b"root  " + found.read("checkpoint").split(b"\n")[2] in found.read("README.txt")
+        assert f"tip   {base64(report.tip or b'').decode()}\n".encode() in found.read("README.txt")
 
 
 def test_says_that_it_is_unsigned(shop: Shop, tmp_path: Path) -> None:

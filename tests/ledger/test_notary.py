@@ -59,6 +59,7 @@ def test_idempotent_and_extends(shop: Shop) -> None:
     assert held(shop, second).size == 3
     assert kept(shop).history() == [first, second]
     assert shop.ledger.verify(checkpoints=[first, second]).level == "history"
+    assert shop.ledger.verify(checkpoints=[first.replace(b"\n", b"\r\n")]).level == "history"  # as mail makes it
 
 
 def test_after_so_many_entries(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_note import NEXT, SHOP, WITNESS
 
 from consentlib.errors import FormatError, VerificationError
-from consentlib.log.note import Signature, Signer, Verifier, format_note, open_note, parse_note, sign_note
+from consentlib.log.note import Signature, Signer, Verifier, format_note, open_note, parse_note, restore_lines, sign_note
 from consentlib.signing import sign, verify
 
 TEXT = "first line\n\nthird line\n"
@@ -250,6 +250,14 @@ lines = st.builds(Signature, names, st.binary(min_size=4, max_size=4), st.binary
 def test_round_trip(text: str, signatures: list[Signature]) -> None:
     """Any text and signatures come back as they were put in."""
     assert parse_note(format_note(text, signatures)) == (text, tuple(signatures))
+
+
+@given(texts, st.lists(lines, min_size=1, max_size=20), st.sampled_from([b"\n", b"\r\n"]), st.integers(0, 3), st.booleans())
+def test_restored_lines(text: str, signatures: list[Signature], end: bytes, ends: int, mark: bool) -> None:
+    """What mail does to the ends of lines is undone exactly, and an untouched note stays as it is."""
+    note = format_note(text.removeprefix("\ufeff"), signatures)
+    mailed = b"\xef\xbb\xbf" * mark + note.removesuffix(b"\n").replace(b"\n", end) + end * ends
+    assert restore_lines(mailed) == note == restore_lines(note)
 
 
 PIECES = ["\n", "\n\n", "\u2014 ", "a", " ", "+", "=", "AAAAAAA=", LINE, "text", "\0", "\u00a0", "\u00e6"]

@@ -14,6 +14,7 @@ from consentlib.audit.words import LANGUAGES, WORDS
 from consentlib.codec import show_time
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.log import Meaning, Report
+from consentlib.log.leaf import base64
 from consentlib.log.tally import OTHER, Tally
 from consentlib.reasons import REASONS
 
@@ -161,7 +162,7 @@ class Page:
         rows = [
             (self._say("origin"), report.origin or none),
             (self._say("size"), self._number(report.size)),
-            (self._say("root"), report.root.hex()),
+            (self._say("root"), base64(report.root).decode()),
             (self._say("span"), none if None in times else " – ".join(_time(one) for one in times if one is not None)),
             (self._say("erased"), self._number(report.erased)),
             (self._say("withheld"), self._number(report.withheld)),

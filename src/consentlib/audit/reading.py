@@ -36,6 +36,13 @@ def opened_zip(path: Path) -> Iterator[ZipFile]:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
 
 
+def is_zip(file: IO[bytes]) -> bool:
+    """Whether a file is a zip, be it a damaged one: a file of another kind was never an export."""
+    import zipfile
+
+    return file.read(2) == b"PK" or zipfile.is_zipfile(file)
+
+
 def read_member(archive: ZipFile, name: str, longest: int) -> bytes:
     """A file of a zip. Raises `FormatError` where there is none or it is longer."""
     try:

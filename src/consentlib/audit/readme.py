@@ -39,8 +39,8 @@ gives the root that stands in it.
 WHAT NO CHECK OF THIS FILE SHOWS
 
 That what was recorded really happened; that nothing was left out before it was recorded (a person's receipt shows that); that
-each send was lawful; that erased data is gone from copies elsewhere; and anything about README.txt, verify.py, verify.html and
-policy/, which no signature covers (each policy is also a part of an entry, and that one is checked).
+each send was lawful; that erased data is gone from copies elsewhere; and anything about README.txt, verify.py and verify.html,
+which no signature covers.
 
 WHAT THE FILES ARE
 
@@ -48,7 +48,8 @@ checkpoint    origin, size and root of the log, signed; none in an unsigned expo
 checkpoints/  those signed earlier, by size. They come from the shop, like all else here: only one that you kept shows the past
 log.ndjson    one line an entry: its index, its leaf in base64, its parts with salt and data in base64; null is a part that was
               erased, "withheld" one that is not shown. The last entry, of kind `export.made`, says that this file was made
-policy/       every policy that was in force, as canonical JSON (RFC 8785), named by the index of the entry that holds it too
+policy/       every policy that was in force, as canonical JSON (RFC 8785), named by the index of the entry that holds it too:
+              the check compares both, byte for byte
 verify.py     the check, for Python alone
 verify.html   the check, for a browser alone
 
@@ -142,7 +143,7 @@ def export_readme(verifier: Verifier, size: int, tip: bytes, root: bytes, *, sig
     return _EXPORT.format(
         origin=verifier.name,
         size=size,
-        tip=tip.hex(),
+        tip=base64(tip).decode(),
         root=base64(root).decode(),
         signed=_SIGNED.format(verifier=verifier) if signed else _UNSIGNED,
         levels=_LEVELS.format(content="everything follows on what came before, and nothing was quietly edited or taken away"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from consentlib.audit.sharing import share
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.log import Entry, Head, Report
 from consentlib.log.checkpoint import Checkpoint
-from consentlib.log.note import Verifier
+from consentlib.log.note import Verifier, restore_lines
 from consentlib.log.span import Span, check_span
 from consentlib.log.trust import Trust
 from consentlib.log.verify import not_empty, span_ranges, verify_spans
@@ -136,10 +137,11 @@ def verify_file(
 
     `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none:
     signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
-    are judged by the same keys, or opened ones. `each` is handed every entry that is in order by itself; what it gathered
-    counts only once all of the log has verified. With `meaning` the rules are replayed over every recorded send; without a
-    ground it is a finding in the report, no error. `processes` share the work (see `share`), unless there is an `each` or
-    `meaning`, which need the entries in their order. Raises `VerificationError` or `FormatError`.
+    are judged by the same keys, or opened ones; for line ends see `restore_lines`. `each` is handed every entry
+    that is in order by itself; what it gathered counts only once all of the log has verified. With `meaning` the rules are
+    replayed over every recorded send; without a ground it is a finding in the report, no error. `processes` share the work (see
+    `share`), unless there is an `each` or `meaning`, which need the entries in their order. Raises `VerificationError` or
+    `FormatError`.
     """
     if meaning:
         return _with_meaning(
@@ -160,7 +162,36 @@ def verify_file(
         with opened_lines(archive, "log.ndjson") as lines:
             pieces = _pieces(lines, span_ranges([*shipped, *held]))
             with share(work, pieces, processes if each is None else 1) as spans:
-                return verify_spans(spans, origin=origin, shipped=shipped, checkpoints=held, trust=trust, progress=progress)
+                policies: dict[int, bytes] = {}
+                report = verify_spans(
+                    _gathering(spans, policies),
+                    origin=origin,
+                    shipped=shipped,
+                    checkpoints=held,
+                    trust=trust,
+                    progress=progress,
+                )
+        _check_policies(archive, names, policies)
+        return report
+
+
+def _gathering(spans: Iterable[Span], policies: dict[int, bytes]) -> Iterator[Span]:
+    for span in spans:
+        policies.update(span.policies)
+        yield span
+
+
+def _check_policies(archive: ZipFile, names: Iterable[str], policies: Mapping[int, bytes]) -> None:
+    """The policies beside the log, where a person reads them, are those that it holds; nothing else calls itself one."""
+    held = {f"policy/{index}.json": digest for index, digest in policies.items()}
+    beside = {name for name in names if "policy" in name.lower() and name != "policy/"}
+    for name in sorted(beside | held.keys()):
+        if name not in held:
+            problem = f"expected only policies that entries of the log hold, found the file {ascii(name)[:80]}"
+            raise VerificationError(problem, level="content")
+        if sha256(read_member(archive, name, LONGEST_LINE)).digest() != held[name]:
+            problem = f"expected in `{name}` the policy that this entry of the log holds, found other bytes"
+            raise VerificationError(problem, level="content")
 
 
 def _pieces(lines: Iterator[bytes], ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:
@@ -222,7 +253,7 @@ def _claimed(
 ) -> tuple[Trust | None, list[Checkpoint]]:
     """What the pinned keys say of the checkpoints that an auditor holds; no trust without a key."""
     done = [one for one in checkpoints if isinstance(one, Checkpoint)]
-    notes = [one for one in checkpoints if isinstance(one, bytes)]
+    notes = [restore_lines(one) for one in checkpoints if isinstance(one, bytes)]
     if not verifiers:
         if notes:
             raise VerificationError("expected a verifier key for the checkpoints, found none", level="signature")

@@ -17,7 +17,7 @@ from consentlib.errors import FormatError, VerificationError
 from consentlib.log import NEVER_ERASED, WITHHELD, Entry, Leaf, Report, format_line
 from consentlib.log.checkpoint import Checkpoint, open_checkpoint
 from consentlib.log.consistency import Consistency
-from consentlib.log.note import Verifier, parse_note
+from consentlib.log.note import Verifier, parse_note, restore_lines
 from consentlib.log.receipt import Proof
 from consentlib.log.span import named_parts
 from consentlib.signing import verify
@@ -57,7 +57,9 @@ def verify_disclosure(
     auditor holds: one of the same size must have the same root, one of a size in `consistency/` must be a beginning of the
     log, others can't be compared. Raises `VerificationError` or `FormatError`.
     """
-    kept = [one if isinstance(one, Checkpoint) else open_checkpoint(one, verifiers, verify) for one in checkpoints]
+    kept = [
+        one if isinstance(one, Checkpoint) else open_checkpoint(restore_lines(one), verifiers, verify) for one in checkpoints
+    ]
     with opened_zip(path) as archive:
         names = archive.namelist()
         if LINES not in names or "log.ndjson" in names or len(set(names)) != len(names):

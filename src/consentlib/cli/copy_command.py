@@ -7,6 +7,7 @@ import click
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, note, plural, progress, say_json
 from consentlib.copying import copy as copy_ledger
+from consentlib.log.leaf import base64
 
 
 @click.command(short_help="Copy a ledger to another store, or catch up.")
@@ -28,7 +29,7 @@ def copy(url: str, new_url: str, json_: bool, **asked: str | None) -> None:
     with progress("copying", Place(url, None, None).size) as done:
         found = copy_ledger(url, new_url, progress=done, **asked)
     if json_:
-        told = {"origin": found.origin, "entries": found.size, "carried": found.carried, "root": found.root.hex()}
+        told = {"origin": found.origin, "entries": found.size, "carried": found.carried, "root": base64(found.root).decode()}
         say_json({**told, "pending": found.pending})
         return
     click.echo(f"log `{found.origin}`: {plural(found.carried, 'entry', 'entries')} carried, {found.size:,} in all, verified")

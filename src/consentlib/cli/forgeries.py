@@ -70,6 +70,9 @@ def forge_log(export: Path, forged: Path, index: int, seed: bytes) -> Path:
         frontier, _ = extend_many(b"", 0, hashes)
         text = Checkpoint(origin, len(hashes), frontier_root(frontier)).text()
         new.writestr("checkpoint", sign_note(text, [signer(origin, seed)], sign))
+        for name in old.namelist():
+            if name.startswith("policy/"):
+                new.writestr(name, old.read(name))
     return forged
 
 

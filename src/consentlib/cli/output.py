@@ -20,6 +20,7 @@ from consentlib.errors import ConsentlibError, FormatError, InputError, Verifica
 from consentlib.keys import Keys, key_path
 from consentlib.ledger import Ledger
 from consentlib.log.checkpoint import parse_checkpoint
+from consentlib.log.note import restore_lines
 from consentlib.store import open_locked_store
 
 DENIED: Final = 1
@@ -182,7 +183,7 @@ def read_bytes(file: str) -> bytes:
 
 def read_checkpoints(files: Sequence[str]) -> list[bytes]:
     """The checkpoints that somebody kept. A file that is none is a mistake of the caller's, not of the log's."""
-    found = [read_bytes(file) for file in files]
+    found = [restore_lines(read_bytes(file)) for file in files]
     for file, data in zip(files, found, strict=True):
         try:
             parse_checkpoint(data)

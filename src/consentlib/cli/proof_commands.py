@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 import click
 from attrs import asdict
 
+from consentlib.audit.reading import is_zip
 from consentlib.checkpoints import covered_size
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json, say_table
@@ -20,6 +21,7 @@ from consentlib.codec import show_time
 from consentlib.errors import FormatError, LedgerVersionError, StoreUnavailableError, VerificationError
 from consentlib.keys import key_path
 from consentlib.log import Meaning, Report, parse_leaf
+from consentlib.log.leaf import base64
 from consentlib.log.note import Verifier
 from consentlib.log.receipt import Proof
 from consentlib.opening import FORMAT
@@ -241,7 +243,9 @@ def verify(
             place = Place(source, keys, checkpoints, vault=vault)
             report = _verify_ledger(place, verifiers, notes, origin, meaning, processes)
         else:
-            with _readable(source), progress("verifying") as done:
+            with _readable(source) as opened, progress("verifying") as done:
+                if not is_zip(opened):
+                    fail("expected the URL of a ledger or an export, which is a zip file, found a file of another kind")
                 from consentlib.audit.verify import verify_file
                 from consentlib.audit.verify_disclosure import is_disclosure, verify_disclosure
 
@@ -366,7 +370,7 @@ def report_json(report: Report) -> dict[str, Any]:
         found["meaning"]["reasons"] = dict(report.meaning.reasons)
     found["partial"] = report.partial
     for name in ("root", "tip"):
-        found[name] = found[name] and found[name].hex()
+        found[name] = found[name] and base64(found[name]).decode()
     for name in ("first_time", "last_time"):
         found[name] = None if found[name] is None else show_time(found[name])
     return found
@@ -376,11 +380,16 @@ def say_report(report: Report) -> None:
     """A report in words."""
     entries = plural(report.size, "entry", "entries")
     shown = entries if report.shown is None else f"{report.shown:,} of {entries}"
-    click.echo(output.good("verified") + f"{' in part' if report.partial else ''} at level {report.level}: {shown}")
+    part = " in part" if report.partial else ""
+    if report.level == "content":
+        doubt = "it may have been cut at its end or written anew"
+        click.echo(f"{output.good('intact')}{part}, but not shown to be signed: {shown}; {doubt}")
+    else:
+        click.echo(f"{output.good('verified')}{part} at level {report.level}: {shown}")
     click.echo(f"  origin       {report.origin}")
     if report.first_time is not None and report.last_time is not None:
         click.echo(f"  from, to     {show_time(report.first_time)}, {show_time(report.last_time)}")
-    click.echo(f"  root         {report.root.hex()}")
+    click.echo(f"  root         {base64(report.root).decode()}")
     if report.signed_size is not None:
         click.echo(f"  signed       {plural(report.signed_size, 'entry', 'entries')}")
     for led_to in report.led_to:

@@ -25,7 +25,7 @@ class Checkpoint:
 
     origin: str
     size: int
-    root: bytes = field(repr=lambda root: root.hex()[:16])
+    root: bytes = field(repr=lambda root: base64(root).decode())
     note: bytes = field(default=b"", eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

@@ -145,6 +145,15 @@ def parse_note(data: bytes) -> tuple[str, tuple[Signature, ...]]:
     return text + "\n", tuple(_signature(line) for line in lines)
 
 
+def restore_lines(data: bytes) -> bytes:
+    """A note as it was signed, where mail or an editor put CRLF or a byte-order mark in, or changed how many newlines end it.
+
+    For one that somebody kept, who can't get it anew from whom it is held against. The signature decides, as ever; and
+    `parse_note` stays exact for all that comes with a log.
+    """
+    return data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+
+
 def open_note(data: bytes, verifiers: Iterable[Verifier], verify: Verify) -> Note:
     """The note, if at least one known key signed it and no known key's signature fails.
 

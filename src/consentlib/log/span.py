@@ -22,6 +22,7 @@ from consentlib.log.trust import KEY_ADDED, KeyAdded, read_key_added
 NEVER_ERASED: Final = frozenset({"policy.published", "text.published", "part.erased", "key.added", "log.recovered"})
 _NEVER_ERASED: Final = frozenset(kind.encode() for kind in NEVER_ERASED)
 _KEY_ADDED: Final = KEY_ADDED.encode()
+_POLICY_PUBLISHED: Final = b"policy.published"
 
 
 class Unseen(Enum):
@@ -55,7 +56,7 @@ class Span(NamedTuple):
     `first` is the first entry's claimed index and its leaf, None where there is none in form; whether it follows on the entry
     before it is for `check_link`. `nodes` are the perfect subtrees over the leaf hashes, `gone` the absent parts with their
     entry's leaf, `erasures` what each erasure says: its index, its leaf, its facts, the parts it names; `keys` what it says
-    of the log's signing keys.
+    of the log's signing keys, `policies` the SHA-256 of each policy it shows, by index.
     """
 
     size: int
@@ -70,6 +71,7 @@ class Span(NamedTuple):
     gone: Mapping[tuple[int, str], bytes]
     erasures: list[tuple[int, bytes, Part, list[tuple[int, str]]]]
     keys: list[KeyAdded]
+    policies: Mapping[int, bytes]
     nodes: list[Node]
     problem: VerificationError | FormatError | None
 
@@ -86,6 +88,7 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
     gone: dict[tuple[int, str], bytes] = {}
     erasures = []
     keys = []
+    policies: dict[int, bytes] = {}
     problem: VerificationError | FormatError | None = None
     try:
         for claimed, leaf, parts in entries:
@@ -132,6 +135,10 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
                 facts = parts.get("facts")
                 added = read_key_added(size, facts[1], origin) if isinstance(facts, tuple) else None
                 keys += [] if added is None else [added]
+            elif kind == _POLICY_PUBLISHED:
+                policy = parts.get("policy")
+                if isinstance(policy, tuple):
+                    policies[size] = sha256(policy[1]).digest()
             kinds[kind] += 1
             last_leaf, time = leaf, t
             tip = sha256(b"\0" + leaf).digest()
@@ -157,6 +164,7 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
         gone=gone,
         erasures=erasures,
         keys=keys,
+        policies=policies,
         nodes=subtrees(start, hashes),
         problem=problem,
     )

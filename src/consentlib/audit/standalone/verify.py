@@ -34,7 +34,9 @@ later entry of kind `part.erased` names it: its `facts` are RFC 8785 JSON with "
 `checkpoint` and `checkpoints/<size>` are C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) over the
 lines origin, size and base64 root. A `key.added` entry names a new `key` of the log and the one that it `replaces`, both as
 VKEY: it counts from the first checkpoint on that covers the entry and is signed with the one replaced, which counts for none
-that is larger than the first the new one signs. Memory does not grow with the log, only with the number of its erased parts.
+that is larger than the first the new one signs. `policy/<index>.json` is byte for byte the part `policy` of that entry, of kind
+`policy.published`: there is one for each that the log shows, and no other. Memory does not grow with the log, only with the
+number of its erased parts.
 
 A disclosure is the part of a log that is about one person: a zip with `disclosure.ndjson` instead of `log.ndjson`, in the
 same spelling, and for each line `proofs/<index>.tlog-proof`, a C2SP tlog-proof (c2sp.org/tlog-proof) under the zip's
@@ -447,6 +449,7 @@ class Log:
         self.size = self.withheld = self.first_time = self.time = 0
         self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
         self.keys_added: list[tuple[int, bytes]] = []
+        self.policies: dict[str, bytes] = {}  # the name each must have beside the log -> its hash
         self.tree = Tree()
 
     def genesis(self) -> bytes:
@@ -471,6 +474,9 @@ class Log:
             self.record_erasure(parts)
         elif kind == b"key.added":
             self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
+        elif kind == b"policy.published":
+            shown = [data for name, _, data, instead in parts if name == b"policy" and not instead]
+            self.policies.update((f"policy/{self.size}.json", sha256(data).digest()) for data in shown)
         tip = sha256(b"\0" + leaf).digest()
         self.link = b2a_base64(tip, newline=False)
         self.size += 1
@@ -615,6 +621,13 @@ class Export:
     """The files of the zip that this script reads."""
 
     def __init__(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                is_zip = file.read(2) == b"PK" or zipfile.is_zipfile(file)
+        except OSError as error:
+            raise Unusable(f"expected an export, which is a zip file, found: {error.strerror}") from None
+        if not is_zip:
+            raise Unusable("expected an export, which is a zip file, found a file of another kind")
         self.zip = zipfile.ZipFile(path)
         self.files = {info.filename: info for info in self.zip.infolist()}
         if len(self.files) != len(self.zip.infolist()):
@@ -661,6 +674,15 @@ class Export:
             if name != f"checkpoints/{one.size}":
                 raise Refused(f"`{name}`: expected a checkpoint of that size, found one of size {one.size}")
         return found
+
+    def check_policies(self, held: dict[str, bytes]) -> None:
+        """The policies beside the log, where a person reads them, are those that it holds; nothing else calls itself one."""
+        beside = {name for name in self.files if "policy" in name.lower() and name != "policy/"}
+        for name in sorted(beside | held.keys()):
+            if name not in held:
+                raise Refused(f"expected only policies that entries of the log hold, found the file {ascii(name)[:80]}")
+            if sha256(self.read(name, LINE_LIMIT)).digest() != held[name]:
+                raise Refused(f"`{name}`: expected the policy that this entry of the log holds, found other bytes")
 
 
 # ---- A disclosure: one person's entries --------------------------------------------------------------------------------
@@ -877,10 +899,11 @@ def show_time(millis: int) -> str:
 
 
 def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
-    """A checkpoint that the auditor kept."""
+    """A checkpoint the auditor kept. What mail and editors do to the ends of its lines is undone: the signature decides."""
     try:
         with open(path, "rb") as file:
-            return read_checkpoint(file.read(NOTE_LIMIT + 1), keys)
+            note = file.read(NOTE_LIMIT + 1).removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n")
+        return read_checkpoint(note + b"\n", keys)
     except OSError as error:
         raise Unusable(f"--checkpoint {number}: expected a readable file, found: {error.strerror}") from None
     except (Refused, ValueError) as problem:
@@ -952,6 +975,7 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         )
     if asked.newest_after is not None and (not log.size or log.time <= asked.newest_after):
         raise Refused(f"expected an entry newer than {show_time(asked.newest_after)}, found none")
+    export.check_policies(log.policies)
 
     pinned = max([one.size for one in kept], default=0)
     level = "history" if pinned else "signature" if asked.key else "content"
@@ -975,7 +999,7 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
 
 def checked(size: int, earlier: list[Checkpoint], kept: list[Checkpoint], level: str, led_to: list[str]) -> list[str]:
     """What was compared, in words."""
-    found = [f"content: all {size} entries, their order, links, times, parts and erasures"]
+    found = [f"content: all {size} entries, their order, links, times, parts and erasures; the files in policy/ are theirs"]
     if level != "content":
         found.append("signature: `checkpoint` names this size and root, signed under a key you gave or that the log leads to")
     found += [f"keys: signed with a key that counted, the log says that the next one is {key}" for key in led_to]
@@ -1002,7 +1026,7 @@ def not_checked(log: Log, own: Checkpoint | None, earlier: list[Checkpoint], lev
     elif pinned < log.size:
         found.append(f"history: entries from {pinned} on are newer than every checkpoint you kept")
     found.append("meaning: no rule was replayed, so what is recorded may have been unlawful")
-    found.append("other files of the export (policy, timestamps, texts) and signatures of witnesses were not compared")
+    found.append("README.txt and whatever else was put into the zip, and signatures of witnesses, were not compared")
     return found
 
 
@@ -1026,7 +1050,10 @@ def show(found: dict[str, Any]) -> str:
         return f"{found['verdict'].upper()}: {found['problem']}"
     part = " IN PART" if found["partial"] else ""
     shown = f"{found['shown']} of {found['entries']}" if found["shown"] < found["entries"] else found["entries"]
-    lines = [f"VERIFIED{part} to level `{found['level']}`: log `{found['origin'] or ''}`, {shown} entries"]
+    verdict, doubt = f"VERIFIED{part} to level `{found['level']}`", ""
+    if found["level"] == "content":
+        verdict, doubt = f"INTACT{part}, BUT NOT SHOWN TO BE SIGNED", "; it may have been cut at its end or written anew"
+    lines = [f"{verdict}: log `{found['origin'] or ''}`, {shown} entries{doubt}"]
     if found["shown"]:
         lines.append(f"recorded {found['first_time']} to {found['last_time']}")
     on_record = " on record" if found["shown"] == found["entries"] else ""
@@ -1057,8 +1084,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Refused as problem:
         verdict = {DIVERGES: "diverges", INVALID: "invalid", USAGE: "unusable"}[problem.code]
         found = {"verdict": verdict, "exit": problem.code, "problem": str(problem)}
-    except FileNotFoundError:
-        found = {"verdict": "unusable", "exit": USAGE, "problem": "expected an export at the path given, found no file"}
     except BROKEN_ZIP:
         found = {"verdict": "invalid", "exit": INVALID, "problem": "expected a whole zip file, found a damaged or foreign one"}
     print(json.dumps(found, indent=1) if asked.json else show(found))

@@ -13,7 +13,7 @@ import consentlib
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "consentlib"
 
-WORDS = {"errors", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
+WORDS = {"errors", "damage", "codec", "terms", "reasons", "addresses", "fields", "events", "wire"}
 CORE = {"facts", "fold", "keys", "policy", "rules", "log", "store", "reader", "recorder", "signing", "checkpoints"}
 CORE |= {"files", "journal", "outstanding", "settling"}
 SERVICES = {"privacy", "replay", "audit", "history", "notary", "rotation", "opening", "transfer", "copying"}

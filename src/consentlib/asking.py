@@ -169,6 +169,8 @@ class Asking:
             return self.decide(None, head, lives, named, asked, self._clock())
         except LedgerError:
             return self._refuse(None, asked)
+        except Exception as error:  # noqa: BLE001  # as in `decide`
+            return self._doubt(error, asked)
 
     def named(self, address: Any) -> Named:
         """The key form of an address and its key. What is no address may still be known, from a stop or an order."""
@@ -200,11 +202,15 @@ class Asking:
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a damaged row makes of the code that reads it: doubt means no
-            _log.error("a check met rows that can't be read: `%s`", type(error).__name__)
-            return self._refuse(Holdings(None, verified=False), asked)
+            return self._doubt(error, asked)
+
+    def _doubt(self, error: Exception, asked: Asked) -> Decision:
+        """The denial where rows can't be read."""
+        _log.error("a check met rows that can't be read: `%s`", type(error).__name__)
+        return self._refuse(Holdings(None, verified=False), asked)
 
     def _refuse(self, person: Holdings | None, asked: Asked) -> Decision:
-        """The denial where the store or its rows can't be read."""
+        """A denial under the policy that was read last, if any."""
         policy = self._held.policy if self._held is not None else None
         return judge(policy, Texts(), person, asked.request(None, policy, None))
 

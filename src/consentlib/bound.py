@@ -91,6 +91,11 @@ class _BoundWriting(Writing):
     def catch_up(self) -> None:
         """What waits counts in checks; the next transaction of the ledger's own records it."""
 
+    def _record_stops(self, stops: Sequence[Prepared], *, kept: bool) -> list[Recorded]:
+        with self._store.read():  # a transaction that is over raises, though the journal has the stops by now
+            pass
+        return super()._record_stops(stops, kept=kept)
+
     def sign_if(self, due: Callable[[], bool]) -> None:
         """Checkpoints are made of committed state only."""
 

@@ -78,7 +78,7 @@ class Keys:
     def verify(self, meta: Mapping[str, str]) -> None:
         """Raise `KeyFileError` unless these are the keys the ledger was made with."""
         for name, check in self.checks().items():
-            if not hmac.compare_digest(check, meta.get(name, "")):
+            if not hmac.compare_digest(check.encode(), str(meta.get(name)).encode()):
                 raise KeyFileError(f"expected the `{name.removeprefix('key.')}` key of this ledger, found another")
 
     def save(self, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +18,13 @@ from consentlib.audit.read_models import verify_read_models
 from consentlib.audit.verify import verify_view
 from consentlib.bound import BoundLedger
 from consentlib.checkpoints import CheckpointStore
+from consentlib.damage import ReadingRows
 from consentlib.errors import (
     InputError,
     LedgerVersionError,
     NotAllowedError,
     StoreUnavailableError,
+    VerificationError,
 )
 from consentlib.events import Event, Evidence
 from consentlib.fields import ALL, Scope
@@ -67,7 +69,7 @@ class Ledger:
         mode: Mode = "enforce",
         key_file: Path | None = None,
     ) -> None:
-        if store.meta.get("format") != FORMAT:
+        if store.meta.get("format") != FORMAT or "origin" not in store.meta:
             raise LedgerVersionError(f"expected a ledger of format `{FORMAT}`, found another")
         keys.verify(store.meta)
         self._store = store
@@ -128,7 +130,7 @@ class Ledger:
         """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`.
 
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
-        rewritten: it opens, marked, takes stops, and allows nothing.
+        rewritten: it opens, marked, takes stops, and allows nothing. So does one whose rows can't be read.
         """
         opened = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
         try:
@@ -152,9 +154,10 @@ class Ledger:
         """Record one event durably, or find it by its `event_id`.
 
         Raises `InputError` for what is not a recordable event, `EventConflictError` and `ErasedError` for a taken id,
-        `ClockError` while the clock is behind the log, `StoreUnavailableError`; nothing was stored then. A stop raises only
-        the last, and only where the stop journal can't be written either. `CommitUnknownError`, a kind of it, says that the
-        answer to the commit was lost and what became of it can't be found out: record it again under the same `event_id`.
+        `ClockError` while the clock is behind the log, `StoreUnavailableError`, `VerificationError` where rows that it needs
+        can't be read; nothing was stored then. A stop raises only the last two, and only where the stop journal can't be
+        written either. `CommitUnknownError`, a kind of `StoreUnavailableError`, says that the answer to the commit was lost and
+        what became of it can't be found out: record it again under the same `event_id`.
         """
         return self.record_many([event])[0]
 
@@ -282,9 +285,13 @@ class Ledger:
     # Looking.
 
     def history(self, address: str) -> list[HistoryEntry]:
-        """The entries about an address and those linked to it, oldest first. Needs no valid address."""
-        with self._store.read() as view:
-            return read_history(view, self._asking.named(address).key)
+        """The entries about an address and those linked to it, oldest first. Needs no valid address.
+
+        Raises `VerificationError` where what is stored of them can't be read.
+        """
+        key = self._asking.named(address).key
+        with ReadingRows(), self._store.read() as view:
+            return read_history(view, key)
 
     @property
     def policy(self) -> Policy | None:
@@ -364,7 +371,8 @@ class Ledger:
                 )
                 self._notary.examine(view, last)
                 if read_models:
-                    verify_read_models(view, self._keys)
+                    with ReadingRows():
+                        verify_read_models(view, self._keys)
         compared = bool(held or last)
         settled = {"read_models": read_models, "signature": compared, "history": compared, TRANSFER: False}
         if marks is not None and all(settled.get(level, True) for level in levels(marks)):
@@ -449,8 +457,9 @@ class Ledger:
     def _examine(self) -> None:
         """Mark the log unless it extends its newest checkpoint, which must be readable. Raises where it can't be marked."""
         if (error := self._notary.look()) is not None:
-            self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
             _log.error("the log was not found to extend its newest checkpoint: %s", error)
+            with suppress(VerificationError):  # a head that can't be read, so that nothing is allowed anyway
+                self._writing.mark(f"{getattr(error, 'level', 'history')}: {error}")
 
     def _begin_journal(self) -> None:
         """Begin a stop journal where there is none, unless the log is marked or its checkpoints are not here either.
@@ -470,5 +479,5 @@ class Ledger:
             else:
                 _log.error("the stop journal was not found; a new one begins")
                 kept.prepare(since=self._clock())
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, VerificationError) as error:
             _log.error("there is no stop journal, so that nothing is allowed: %s", error)

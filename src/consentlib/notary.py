@@ -12,6 +12,7 @@ from typing import Final
 
 from consentlib.checkpoints.making import Newest, agrees, check_extends, frontier_at, make_checkpoint, rehash
 from consentlib.checkpoints.stores import CheckpointStore
+from consentlib.damage import ReadingRows
 from consentlib.errors import (
     CheckpointConflictError,
     FormatError,
@@ -176,16 +177,16 @@ class Notary:
             last = self.newest().checkpoint
         except (VerificationError, StoreUnavailableError) as error:
             return error
-        with self._store.read() as view:
-            try:
+        try:
+            with self._store.read() as view:
                 if view.head().unverified is None:
                     self.examine(view, last)
-            except VerificationError as error:
-                return error
-            except KeyFileError as error:
-                if self.key_file is not None:
-                    raise
-                return error  # whether it was rotated or forged, nobody can tell by keys without a file
+        except VerificationError as error:
+            return error
+        except KeyFileError as error:
+            if self.key_file is not None:
+                raise
+            return error  # whether it was rotated or forged, nobody can tell by keys without a file
         return None
 
     def examine(self, view: View, last: Checkpoint | None) -> None:
@@ -194,8 +195,9 @@ class Notary:
         `last` is the newest, read before the view was opened.
         """
         if last is not None:
-            check_extends(view, last, self._origin)
-            rehash(view, last.size, frontier_at(view, last.size), self._admit)
+            with ReadingRows():
+                check_extends(view, last, self._origin)
+                rehash(view, last.size, frontier_at(view, last.size), self._admit)
             self._last_size = self._tried_size = last.size
 
     def _admit(self, added: KeyAdded) -> None:
@@ -233,7 +235,7 @@ class Notary:
         self.check_place()
         for attempt in range(_ATTEMPTS):
             known = self.newest()
-            with self._store.read() as view:
+            with ReadingRows(), self._store.read() as view:
                 try:
                     note = make_checkpoint(view, self.checkpoints, known, self._admit)
                 except CheckpointConflictError:
@@ -251,7 +253,8 @@ class Notary:
         if known.checkpoint is not None and known.checkpoint.size > view.head().size:
             return None
         try:
-            return make_checkpoint(view, self.checkpoints, known, self._admit)
+            with ReadingRows():
+                return make_checkpoint(view, self.checkpoints, known, self._admit)
         except CheckpointConflictError:
             return None
 
@@ -297,7 +300,7 @@ class Notary:
             if note is None or last is None or last.size <= max(some):
                 note = self.sign()
                 last = self.open(note)
-            with self._store.read() as view:
+            with ReadingRows(), self._store.read() as view:
                 check_extends(view, last, self._origin)
                 hashes, lines = _read_lines(view, some, note)
                 proofs = inclusion_proofs(hashes, last.size, last.root, view.nodes)

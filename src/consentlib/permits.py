@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from attrs import asdict
 
 from consentlib.asking import Asked, Asking, Clock, read_as_name
-from consentlib.errors import LedgerError, NotAllowedError, PermitLapsedError
+from consentlib.errors import LedgerError, NotAllowedError, PermitLapsedError, VerificationError
 from consentlib.policy import Policy
 from consentlib.reader import has_returned
 from consentlib.recorder import Recorder
@@ -98,7 +98,7 @@ class Permit:
         if error is not None:
             try:
                 take_back(self._appending, [self._send])
-            except LedgerError as second:  # what went wrong at the hand-over is what the caller must see
+            except (LedgerError, VerificationError) as second:  # what went wrong at the hand-over is what the caller must see
                 error.add_note(f"the send stays on record, it could not be taken back: {type(second).__name__}")
                 _log.error("a send that failed could not be taken back: `%s`", type(second).__name__)
 
@@ -123,6 +123,8 @@ class PermitRun(Generic[Row]):
         self._address = address
         self._asked = asked
         self._last: Send | None = None
+        self._shared = False  # whether an earlier row of the same address was sent to under the last send
+        self._failed: set[Send] = set()
         self.counts: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Row]:
@@ -132,13 +134,19 @@ class PermitRun(Generic[Row]):
             del waiting[:size]
             started = self._clock()
             allowed = self._issue(batch)
-            drawn = 0
+            drawn, handed = 0, set[Send]()
+            self._failed.clear()
             try:
                 for row, send in allowed:
                     if self._clock() >= started + LAPSES_AFTER:
                         break
                     drawn += 1
-                    self._last = send
+                    if send in self._failed:  # taken back for an earlier row of the same address: this one needs its own
+                        self.counts["allowed"] -= 1
+                        waiting.append(row)
+                        continue
+                    self._last, self._shared = send, send in handed
+                    handed.add(send)
                     yield row
             finally:
                 if left := allowed[drawn:]:
@@ -151,10 +159,12 @@ class PermitRun(Generic[Row]):
             size = max(1, min(_MOST, size * 4, len(batch) * _BATCH_TIME // spent))
 
     def failed(self) -> None:
-        """Take back the row drawn last: it was not handed over."""
+        """Take back the row drawn last: it was not handed over. What an earlier row of the same address used stays used."""
         if self._last is None:
             raise LedgerError("expected a row that was drawn, found none")
-        take_back(self._appending, [self._last])
+        if not self._shared:
+            take_back(self._appending, [self._last])
+            self._failed.add(self._last)
         self._last = None
         self.counts["allowed"] -= 1
         self.counts["failed"] += 1
@@ -175,9 +185,9 @@ class PermitRun(Generic[Row]):
         allowed: list[tuple[Row, Decision, str]] = []
         returned: set[str] = set()
         sends: dict[tuple[str, str], Send] = {}
+        people = [(row, asking.named(address_of(row, self._address))) for row in rows]
         with self._appending() as recorder:
-            for row in rows:
-                named = asking.named(address_of(row, self._address))
+            for row, named in people:
                 lives = recorder.view.lives(named.key)
                 decision = asking.decide(recorder.view, recorder.head, lives, named, asked, recorder.now)
                 reasons.append("allowed" if decision.allowed else decision.reason)

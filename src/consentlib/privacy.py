@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
+from consentlib.damage import ReadingRows
+from consentlib.errors import FormatError, VerificationError
 from consentlib.fields import read_words
 from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.journal import Line
 from consentlib.keys import Keys
-from consentlib.log import NEVER_ERASED, Entry
+from consentlib.log import NEVER_ERASED, Entry, parse_leaf
 from consentlib.policy.model import Parameters
 from consentlib.reader import known, linked
 from consentlib.recorder import Recorder
@@ -61,7 +64,7 @@ _LINKS: Final = frozenset({"identity.linked", "identity.address_changed"})
 class Erasure:
     """What `erase` did: the entry that records it (None if nothing was held), how many parts went, of how many entries the
     facts stay for now, and whether something is `pending`: bytes in a file until a reader lets go of it, or, where the log
-    can't be written, the erasure itself, which is in the stop journal, counts in every check and is done with the next write.
+    can't take it, the erasure itself, which is in the stop journal, counts in every check and is done with the next write.
     """
 
     index: int | None
@@ -82,9 +85,9 @@ def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Call
     """Erase the person behind an address, with all addresses linked to it, in the caller's transaction.
 
     Personal parts go. Facts stay while a legal obligation, a claim or the proof period needs them, or other people stand in
-    them; a later `erase` takes what has run out since. One row an address remains under the suppression key: that it was
-    erased, when, and the stops in force. If there is something to erase, `keep` is first handed the line that says so, with
-    all addresses of the person.
+    them; a later `erase` takes what has run out since. Facts that can't be read go. One row an address remains under the
+    suppression key: that it was erased, when, and the stops in force. If there is something to erase, `keep` is first handed
+    the line that says so, with all addresses of the person.
     """
     person = _Person(recorder, line.keys)
     row = recorder.view.event(line.id)
@@ -114,7 +117,8 @@ class _Person:
         self.review_at = recorder.time + parameters.suppression_review_days * _DAY
         entries = view.entries_at({index for id in self.ids for index in view.about(id)})
         self.entries = [entries[index] for index in sorted(entries)]
-        shown = [one for entry in self.entries if (one := known(entry)) is not None]
+        self.damaged = [entry.index for entry in self.entries if _is_damaged(entry)]
+        shown = [one for entry in self.entries if (one := _readable(entry)) is not None]
         held = [one for one in shown if one.kind not in NEVER_ERASED]
         self.kept = _kept(held, self.ids, recorder.time, parameters)
         self.going = [one for one in held if one.index not in self.kept]
@@ -122,7 +126,8 @@ class _Person:
         self.staying = [one for one in shown if one.index in self.kept or one.kind in NEVER_ERASED]
         # Also what is lost, as its key went before the restored log: it must be on record all the same.
         named = [(entry.index, "person") for entry in self.entries if entry.parts.get("person") is not None]
-        self.parts = sorted(named + [(one.index, "facts") for one in self.going])
+        going = [one.index for one in self.going] + self.damaged
+        self.parts = sorted(named + [(index, "facts") for index in going])
 
 
 def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: set[bytes]) -> Erasure:
@@ -143,6 +148,7 @@ def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: 
         for name in ("event_id", "line"):
             if name in one.facts:
                 changes.events.append(EventRow(bytes.fromhex(one.facts[name]), one.index, b""))
+    changes.forget_about += [(id, index) for id in ids for index in person.damaged]
     gone = ids.difference(person.retained)
     changes.forget_about += [(id, entry.index) for entry in person.entries for id in _erasures_about(entry) if id in gone]
     return Erasure(indices[0], len(parts), len(person.kept))
@@ -174,9 +180,27 @@ def review(recorder: Recorder, *, by: str) -> Review:
     return Review(recorder.append("part.erased", said), len(going), len(due) - len(going))
 
 
+def _readable(entry: Entry) -> Known | None:
+    """An entry as `known` reads it; None also where its facts are damaged."""
+    try:
+        return known(entry)
+    except VerificationError:
+        return None
+
+
+def _is_damaged(entry: Entry) -> bool:
+    """Whether an entry has facts that can't be read, of which nobody can say that something needs them."""
+    if not isinstance(entry.parts.get("facts"), tuple) or _readable(entry) is not None:
+        return False
+    try:
+        return parse_leaf(entry.leaf).kind not in NEVER_ERASED
+    except FormatError:
+        return False
+
+
 def _erasures_about(entry: Entry) -> list[str]:
     """The ids that an earlier erasure names; none for entries of other kinds."""
-    one = known(entry)
+    one = _readable(entry)
     return about(one.facts) if one is not None and one.kind in NEVER_ERASED else []
 
 
@@ -210,8 +234,9 @@ def _suppress(recorder: Recorder, keys: Keys, person: _Person, stamps: set[bytes
         entry = view.entry(life.index)
         part = entry.parts.get("person") if entry is not None else None
         if isinstance(part, tuple):
-            named = json.loads(part[1]).get("addresses", {})
-            stamps |= {address_key(keys.suppression, form) for id, form in named.items() if id == life.id}
+            with suppress(VerificationError), ReadingRows():
+                named = json.loads(part[1]).get("addresses", {})
+                stamps |= {address_key(keys.suppression, form) for id, form in named.items() if id == life.id}
     rows = [row for stamp in sorted(stamps) if (row := view.suppression(stamp)) is not None]
     # Of stops with the same scope the newest: also those that an earlier erasure left.
     stops: dict[str, Stop] = {}

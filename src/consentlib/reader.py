@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from consentlib.damage import ReadingRows
 from consentlib.events import NOBODY
 from consentlib.facts import upcast
 from consentlib.fold import SCOPE_KINDS, Book, Fold, Known, Order, Stop, refold
@@ -54,12 +55,16 @@ class Scope(NamedTuple):
 
 
 def known(entry: Entry) -> Known | None:
-    """An entry as rules read it; None where its facts were erased."""
-    leaf = parse_leaf(entry.leaf)
-    part = entry.parts.get("facts")
-    if not isinstance(part, tuple):
-        return None
-    return Known(entry.index, leaf.t, leaf.kind, upcast(leaf.kind, json.loads(part[1])))
+    """An entry as rules read it; None where its facts were erased. Raises `VerificationError` where they can't be read."""
+    with ReadingRows():
+        leaf = parse_leaf(entry.leaf)
+        part = entry.parts.get("facts")
+        if not isinstance(part, tuple):
+            return None
+        facts = upcast(leaf.kind, json.loads(part[1]))
+        if type(facts["occurred_at"]) is not int:
+            raise TypeError
+        return Known(entry.index, leaf.t, leaf.kind, facts)
 
 
 def read_known(view: Rows, indices: Iterable[int], limit: Limit) -> list[Known]:
@@ -70,7 +75,15 @@ def read_known(view: Rows, indices: Iterable[int], limit: Limit) -> list[Known]:
 
 
 def read_scope(view: Rows, limit: Limit) -> Scope:
-    """Policy and texts: those published last, and every text ever held; and whether stops were lost."""
+    """Policy and texts: those published last, and every text ever held; and whether stops were lost.
+
+    Raises `VerificationError` where one of them can't be read.
+    """
+    with ReadingRows():
+        return _read_scope(view, limit)
+
+
+def _read_scope(view: Rows, limit: Limit) -> Scope:
     policy, texts, size, lost = None, Texts(), 0, None
     entries = view.entries_at([index for index in view.about(NOBODY) if index < limit.size])
     for index, entry in sorted(entries.items()):
@@ -79,9 +92,8 @@ def read_scope(view: Rows, limit: Limit) -> Scope:
             continue
         size = index + 1
         if one.kind == "policy.published":
-            part = entry.parts["policy"]
-            assert isinstance(part, tuple)  # noqa: S101  # policies are never erasable
-            policy = Policy.from_canonical(part[1])
+            _, data = entry.parts["policy"]  # type: ignore[misc]  # never erasable
+            policy = Policy.from_canonical(data)
             texts.add_policy(policy, one.time)
         elif one.kind == "text.published":
             texts.add_published(one.facts, one.time)

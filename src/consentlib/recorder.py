@@ -52,7 +52,7 @@ _Out = TypeVar("_Out")
 class Recorded:
     """What `record` answers. `index` from 0, `recorded_at` in milliseconds; `ref` names a grant in `ConsentConfirmed.of`.
 
-    `index` is None for a stop that is in the stop journal while the log can't be written: it counts from now on, and becomes
+    `index` is None for a stop that is in the stop journal while the log can't take it: it counts from now on, and becomes
     an entry with the next write.
     """
 

@@ -26,7 +26,7 @@ def read_line(line: str | bytes) -> Event:
         found = read(line)
     except FormatError as error:
         found = _loosely(line)
-        if not issubclass(KINDS.get(found.get("type", ""), Event), Stop):
+        if not issubclass(_kind_of(found) or Event, Stop):
             raise EventError(str(error)) from None
     return read_event(found)
 
@@ -35,7 +35,7 @@ def read_event(found: Any) -> Event:
     """The event of a JSON object that was read. Raises `EventError`, except for stops, which are read in the widest sense."""
     if type(found) is not dict:
         raise EventError(f"expected an object with `type`, found `{type(found).__name__}`")
-    cls = KINDS.get(found.get("type", ""))
+    cls = _kind_of(found)
     if cls is None:
         raise EventError(f"expected a known kind in `type`, found {_other(found.get('type'), KINDS)}", field="type")
     fields = {key: value for key, value in found.items() if key != "type"}
@@ -74,7 +74,12 @@ def _loosely(line: str | bytes) -> dict[Any, Any]:
         found = json.loads(line if isinstance(line, str) else line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("type"), str) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _kind_of(found: dict[Any, Any]) -> type[Event] | None:
+    kind = found.get("type")
+    return KINDS.get(kind) if isinstance(kind, str) else None
 
 
 @cache

@@ -12,6 +12,7 @@ from attrs import evolve
 from consentlib.addresses import stop_key
 from consentlib.asking import Asking, Clock
 from consentlib.checkpoints import covered_size
+from consentlib.damage import ReadingRows
 from consentlib.errors import CommitUndoneError, ConsentlibError, StoreUnavailableError, VerificationError
 from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
 from consentlib.fields import ALL, Scope
@@ -58,23 +59,25 @@ class Writing:
     def record(self, events: Iterable[Event]) -> list[Recorded]:
         """Record events in one transaction, all or none; the stops among them are kept in the journal first, and stay.
 
-        Where the log can't be written, stops alone are answered from the journal. Where the list can't be recorded, its stops
+        Where the log can't take them, stops alone are answered from the journal. Where the list can't be recorded, its stops
         are recorded without the others.
         """
         events = list(events)
         stops = {at: prepare(one, self._keys) for at, one in enumerate(events) if isinstance(one, Stop)}
         kept = bool(stops) and self._outstanding.keep(list(stops.values()), self._clock())
+        if len(stops) == len(events):
+            return self._record_stops(list(stops.values()), kept=kept)
         try:
             return self._append(list(each(lambda at: stops.get(at) or prepare(events[at], self._keys), range(len(events)))))
-        except StoreUnavailableError as error:
+        except StoreUnavailableError:
             if kept:
                 self._outstanding.failed(stops.values())
-            if not kept or len(stops) < len(events):
-                raise
-            _log.error("a stop is in the journal alone, the log could not be written: %s", error)
-            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops.values()]
+            raise
         except ConsentlibError:
-            self._append_alone(list(stops.values()), kept=kept)
+            try:
+                self._record_stops(list(stops.values()), kept=kept)
+            except ConsentlibError as error:  # the caller learns of the refusal
+                _log.error("the stops of a refused list could not be recorded: %s", error)
             raise
 
     def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
@@ -87,14 +90,19 @@ class Writing:
 
         return _once_more(append) if prepared else []
 
-    def _append_alone(self, stops: Sequence[Prepared], *, kept: bool) -> None:
-        """Record the stops of a list that was refused. The caller learns of the refusal; what else goes wrong is logged."""
+    def _record_stops(self, stops: Sequence[Prepared], *, kept: bool) -> list[Recorded]:
+        """Record stops: together or, where the rows of one stand in the way, one at a time. What the log can't take is
+        answered from the journal; where that does not have it either, the error is raised when all were tried."""
         try:
-            self._append(stops)
+            return self._append(stops)
         except ConsentlibError as error:
-            if kept:
-                self._outstanding.failed(stops)
-            _log.error("the stops of a refused list could not be recorded: %s", error)
+            if len(stops) > 1 and not isinstance(error, StoreUnavailableError):
+                return _each_to_the_end(lambda one: self._record_stops([one], kept=kept), stops)
+            if not kept:
+                raise
+            self._outstanding.failed(stops)
+            _log.error("a stop is in the journal alone, the log could not take it: %s", error)
+            return [Recorded(None, one.event_id, self._clock(), None, one.event.subject) for one in stops]
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
         """Erase the person behind an address. See `privacy.erase`."""
@@ -107,10 +115,10 @@ class Writing:
 
         try:
             erased = _once_more(lambda: self._erase(address, line, keep))
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, VerificationError) as error:
             if not kept and not self._outstanding.keep_lines([line]):
                 raise
-            _log.error("an erasure is in the journal alone, the log could not be written: %s", error)
+            _log.error("an erasure is in the journal alone, the log could not take it: %s", error)
             return Erasure(None, 0, 0, pending=True)
         try:
             return evolve(erased, pending=not self._store.purge())
@@ -130,12 +138,27 @@ class Writing:
             with self._store.read() as view:
                 due = self._outstanding.due(view, now)
             for run in runs(due):
-                with self._transaction() as recorder:
-                    replay(recorder, self._keys, run)
+                self._replay(run)
             if any(isinstance(one, Line) for one in due):
                 self._store.purge()
         except ConsentlibError as error:
             _log.error("what waits in the stop journal could not be recorded: %s", error)
+
+    def _replay(self, run: Sequence[Prepared | Line]) -> None:
+        """Record a run of `runs`, without what the rows of a person stand in the way of. Raises where nothing can be now."""
+        begun = False
+        try:
+            with self._transaction() as recorder:
+                begun = True
+                replay(recorder, self._keys, run)
+        except ConsentlibError as error:
+            if not begun:
+                raise
+            if len(run) == 1:
+                _log.error("a line of the stop journal could not be recorded: %s", error)
+            else:
+                for one in run:
+                    self._replay([one])
 
     @contextmanager
     def appending(self, policy: Policy | None = None, wanted: Wanted = NOTHING_WANTED) -> Iterator[Recorder]:
@@ -150,21 +173,24 @@ class Writing:
 
     @contextmanager
     def _transaction(self, policy: Policy | None = None, wanted: Wanted = NOTHING_WANTED) -> Iterator[Recorder]:
-        """Where the answer to the commit was lost, `settle` finds out whether it stands."""
-        recorder = None
+        """Where the answer to the commit was lost, `settle` finds out whether it stands. Raises `VerificationError` where
+        the rows that are read meanwhile can't be."""
+        ready = False
         try:
-            with self._store.write(wanted) as tx:
+            with ReadingRows(), self._store.write(wanted) as tx:
                 chosen = policy or self._asking.scope(tx.head(), tx).policy
                 recorder = Recorder(tx, keys=self._keys, origin=self._origin, policy=chosen, now=self._clock())
                 yield recorder
                 if recorder.changes.entries or recorder.changes.events:
                     recorder.finish()
-            head, now = recorder.changes.head, recorder.now
-            self.sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
+                ready = True
         except StoreUnavailableError as error:
-            if recorder is None:
+            if not ready:
                 raise
             settle(self._store, recorder.changes, recorder.head, error)
+            return
+        head, now = recorder.changes.head, recorder.now
+        self.sign_if(lambda: self._notary.due(head.size, now) and head.unverified is None)
 
     def checkpoint(self) -> bytes:
         """Sign the log as it stands, and note how far the journal is in it."""
@@ -194,8 +220,8 @@ class Writing:
         except VerificationError as error:
             try:
                 self.mark(f"{error.level}: {error}")
-            except StoreUnavailableError:
-                error.add_note("the ledger could not be marked as unverified: its store can't be written")
+            except (StoreUnavailableError, VerificationError) as second:
+                error.add_note(f"the ledger could not be marked as unverified: {second}")
             raise
 
     def mark(self, problem: str) -> None:
@@ -228,7 +254,22 @@ def _level(mark: str) -> str:
     return mark.partition(":")[0]
 
 
+_In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+
+def _each_to_the_end(act: Callable[[_In], Iterable[_Out]], items: Iterable[_In]) -> list[_Out]:
+    """What `act` gives for each; where some fail, the others are done all the same, and the first error is raised then."""
+    found: list[_Out] = []
+    problem = None
+    for item in items:
+        try:
+            found += act(item)
+        except ConsentlibError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return found
 
 
 def _once_more(act: Callable[[], _Out]) -> _Out:

@@ -58,6 +58,15 @@ def test_check_passes_every_option_on(run: Run, shop: str, address: str, more: t
     assert reason(run, shop, address, *more) == expected
 
 
+@pytest.mark.parametrize("size", ["9" * 17, "9" * 5_000])
+def test_check_of_a_size_that_no_log_has(run: Run, shop: str, size: str) -> None:
+    """A number of more digits than a size can have is one line, exit 2."""
+    result = run("check", shop, "anna@example.dk", *SEND, "--known-at", size)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("consentlib: expected an RFC 3339 time")
+    assert result.stderr.count("\n") == 1
+
+
 def test_check_of_an_order_and_of_an_unknown_use(run: Run, shop: str) -> None:
     """`--order` names the order; an unknown use is denied, not an error."""
     assert run("check", shop, "anna@example.dk", "--use", "delivery", "--order", "o1").exit_code == 0

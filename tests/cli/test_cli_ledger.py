@@ -103,6 +103,8 @@ BAD_LINES = {
     "NaN": '{"type":"order.placed","subject":"anna@example.dk","order":NaN}',
     "lone surrogate": '{"type":"order.placed","subject":"\\ud800@example.dk","order":"o1"}',
     "too long": {**ORDERED, "order": "x" * 100_000},
+    "a list for its type": {**ORDERED, "type": []},
+    "no JSON, a list for its type": '{"type": [], "type": []}',
 }
 
 
@@ -218,6 +220,16 @@ def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path)
     ):
         assert "consent.withdrawn" in run("history", url, address).stdout, address
     assert json.loads(result.stdout) == {"stops": 10, "unreadable": 5}
+
+
+@pytest.mark.parametrize(
+    "table", [b'"%b",Anna\nbo@example.dk,Bo\n' % (b"x" * 140_000), b"anna@example.dk,Anna\rbo@example.dk,Bo\r"]
+)
+def test_stop_takes_a_table_that_is_none(run: Run, url: str, tmp_path: Path, table: bytes) -> None:
+    """A cell longer than a table's reader takes, or lines with the ends of old, keep nobody's stop from being recorded."""
+    (tmp_path / "stops.csv").write_bytes(table)
+    assert run("stop", url, tmp_path / "stops.csv").exit_code == 0
+    assert "consent.withdrawn" in run("history", url, "bo@example.dk").stdout
 
 
 @pytest.mark.parametrize("odd", ["", "-anna@example.dk", "nobody at all", "x" * 5_000, "æ\u0301@@", "missing/list.csv"])

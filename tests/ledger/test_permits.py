@@ -192,6 +192,22 @@ def test_same_address_twice(shop: Shop) -> None:
     assert kinds(shop) == ["message.sent"]
 
 
+def test_same_address_fails(shop: Shop) -> None:
+    """Of two rows of one person one is sent and one fails: the send stays on record, and the second row never goes without."""
+    run = shop.ledger.permits([ANN, ANN.upper()], **ASKED)
+    for row in run:
+        if row == ANN.upper():
+            run.failed()
+    assert run.counts == {"allowed": 1, "failed": 1}
+    assert kinds(shop) == ["message.sent"]
+    run = shop.ledger.permits([ANN, ANN.upper()], **ASKED)
+    for row in run:
+        if row == ANN:
+            run.failed()
+    assert run.counts == {"allowed": 1, "failed": 1}
+    assert kinds(shop)[1:] == ["message.sent", "message.failed", "message.sent"]
+
+
 def test_observe_introduces_once() -> None:
     """While a shop only observes, somebody unknown becomes known with the first send, by any spelling."""
     shop = Shop(mode="observe")

@@ -47,6 +47,11 @@ def test_broken_toml_is_a_policy_error_with_the_place() -> None:
     assert "line 2" in str(refused("a = 1\nb = c\n"))
 
 
+def test_a_number_too_long_to_read_is_a_policy_error() -> None:
+    """Python reads no number of thousands of digits."""
+    assert "expected TOML, found an error: exceeds the limit" in str(refused(f"a = {'9' * 5_000}"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "said"),
     [

@@ -22,6 +22,7 @@ from typing import Final
 from consentlib.audit.export import add_verifiers, made, replacing
 from consentlib.audit.readme import disclosure_readme
 from consentlib.audit.receipt import check_parts
+from consentlib.damage import ReadingRows
 from consentlib.errors import InputError, LedgerError, StoreUnavailableError, VerificationError
 from consentlib.events import NOBODY
 from consentlib.fold import about
@@ -66,7 +67,7 @@ def write_disclosure(store: Store, notary: Notary, ids: Sequence[str], path: Pat
     """
     with replacing(path) as aside:
         for _ in range(_ATTEMPTS):
-            with store.read() as view:
+            with ReadingRows(), store.read() as view:
                 if view.head().unverified is not None:
                     raise LedgerError("expected a verified log to disclose from, found one that did not verify")
                 note = notary.sign_view(view)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consentlib.audit.readme import export_readme
+from consentlib.damage import ReadingRows
 from consentlib.errors import StoreUnavailableError
 from consentlib.fields import read_words
 from consentlib.log import format_line
@@ -88,7 +89,7 @@ def _write(store: Store, notary: Notary, path: Path, progress: Callable[[int], N
         size, begun, note = 0, None, None
         with archive.open("log.ndjson", "w", force_zip64=True) as file:
             while True:
-                with store.read() as view:
+                with ReadingRows(), store.read() as view:
                     head = view.head()
                     begun = head.size if begun is None else begun
                     stop = head.size if at_once else min(head.size, size + _CHUNK)

@@ -72,7 +72,10 @@ def rehash(view: View, start: int, frontier: bytes, admit: Admit) -> None:
     `admit` is asked about each key that was added.
     """
     head = view.head()
-    tip = view.node(0, start - 1) if start else None
+    last = start - 1
+    tip = view.nodes([(0, last)]).get((0, last)) if start else None
+    if start and tip is None:
+        raise VerificationError(f"expected entry `{last}`, as signed, found none", level="history", index=last)
     previous = b""
     hashes: list[bytes] = []
     size = start

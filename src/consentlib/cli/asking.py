@@ -27,6 +27,7 @@ _FLAGS: Final = {
     "branded": "a survey carries branding",
     "tracking": "it has pixels or tracked links",
 }
+_MOST_DIGITS: Final = 16  # of a log's size
 _TEXTS: Final = {
     "product-category": "What it sells.",
     "partner": "Who receives the data.",
@@ -74,7 +75,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 def _known_at(text: str | None) -> datetime | int | None:
     if text is None:
         return None
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
         return int(text)
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=read_time(text))
 

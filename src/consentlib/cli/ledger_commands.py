@@ -230,7 +230,10 @@ def _of_line(line: bytes) -> list[str]:
     cell = text
     for delimiter in ",;\t":
         if delimiter in text or text.startswith('"'):
-            row = next(csv.reader([text.replace("\0", "")], delimiter=delimiter), [text])
+            try:
+                row = next(csv.reader([text.replace("\0", "")], delimiter=delimiter), [text])
+            except csv.Error:  # such as a cell longer than it reads
+                row = [text]
             if row[0] != text:
                 cell = row[0].strip()
                 if _is_address(cell):

@@ -199,8 +199,8 @@ def refuse_unusable(error: ConsentlibError, kept: Sequence[bytes]) -> None:
 
 
 def lines_of(file: str) -> list[bytes]:
-    """The lines of a file or of standard input, without line ends and byte-order mark; UTF-16 is read too."""
+    """The lines of a file or of standard input, without line ends of any kind and byte-order mark; UTF-16 is read too."""
     data = read_bytes(file)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = data.decode("utf-16", "backslashreplace").encode("utf-8", "backslashreplace")
-    return [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    return data.removeprefix(b"\xef\xbb\xbf").splitlines()

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from consentlib import codec
+from consentlib.damage import damaged
 from consentlib.errors import FormatError, VerificationError
 from consentlib.log.leaf import COMMITTED, Leaf, base64, leaf_start, parse_leaf, split_leaf
 from consentlib.log.merkle import Node, subtrees
@@ -147,10 +148,8 @@ def check_span(entries: Iterable[Entry], start: int) -> Span:
             size += 1
     except (FormatError, VerificationError) as error:
         problem = error
-    except (TypeError, ValueError, AttributeError) as error:
-        # A value of another type than any writer stores: the rows were edited, and badly.
-        found = f"found one that can't: `{type(error).__name__}`"
-        problem = VerificationError(f"expected rows that can be read, {found}", level="content")
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        problem = damaged(error)  # a value of another type than any writer stores: the rows were edited, and badly
     return Span(
         size=size - start,
         first=first,

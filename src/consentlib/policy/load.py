@@ -31,7 +31,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
 
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no `TOMLDecodeError`
+        reason = " ".join(str(error).split()).partition(";")[0]
         raise PolicyError(f"{file}: expected TOML, found an error: {reason[:1].lower()}{reason[1:]}", file=file) from error
     return read_policy(table, file)

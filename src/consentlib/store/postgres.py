@@ -173,7 +173,7 @@ class PostgresStore:
         self._connections.give_back(conn)
         self._heard(rows[0][6])
         lives = tuple([Life._make(row[7:]) for row in rows]) if rows[0][7] is not None else ()
-        return Head._make(rows[0][:6]), lives
+        return Head.of([rows[0][:6]]), lives
 
     def read(self) -> View:
         """See `Store.read`."""

@@ -228,7 +228,8 @@ BEGIN
     IF cardinality(erase_index) > 0 THEN
         PERFORM set_config('consentlib.erasing', 'on', true);
         UPDATE consentlib.parts AS old SET salt = NULL, data = NULL FROM unnest({_ERASE.arrays}) AS gone(index, name)
-            WHERE old.ledger = of_ledger AND old.index = gone.index AND old.name = gone.name AND old.data IS NOT NULL;
+            WHERE old.ledger = of_ledger AND old.index = gone.index AND old.name = gone.name
+            AND coalesce(old.salt, old.data) IS NOT NULL;
         GET DIAGNOSTICS erased = ROW_COUNT;
         PERFORM set_config('consentlib.erasing', '', true);
         IF erased <> cardinality(erase_index) THEN

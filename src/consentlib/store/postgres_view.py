@@ -56,7 +56,8 @@ def _with_parts(rows: Sequence[tuple[int, bytes]], parts: Iterable[tuple[int, st
     """Entries of rows of leaves and of the rows of their parts."""
     held: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
     for index, name, salt, data in parts:
-        held[index][name] = None if salt is None and data is None else (salt, data)
+        if index in held:  # else its entry is not there, which who follows the chain will see
+            held[index][name] = None if salt is None and data is None else (salt or b"", data or b"")
     for index, leaf in rows:
         yield Entry(index, leaf, held[index])
 
@@ -116,7 +117,7 @@ class View:
         """See `View.head`."""
         if self._head is None:
             self._head = Head._make(self._rows(_HEAD.format("%b"))[0])
-        return self._head
+        return Head.of([self._head])
 
     def lives(self, key: bytes) -> tuple[Life, ...]:
         """See `View.lives`."""

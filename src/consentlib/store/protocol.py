@@ -9,9 +9,10 @@ of a URL to it. `consentlib.testing.StoreContract` is the test that a store has 
 
 Errors: `StoreUnavailableError` when the store can't be reached, read or written (nothing of the transaction stays),
 `CommitUnknownError` where the answer to a commit was lost (all of the transaction stays or nothing), `LedgerMissingError`
-and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`. All methods may be called from several threads at
-once. A child may go on with a store after a fork; where the parent had a view or a transaction open at that moment, the
-child may be refused with `StoreUnavailableError`, and can never end or disturb what the parent has open.
+and `LedgerVersionError` from `open`, `LedgerExistsError` from `create`, `VerificationError` for a head or a text that can't
+be what was stored. All methods may be called from several threads at once. A child may go on with a store after a fork; where
+the parent had a view or a transaction open at that moment, the child may be refused with `StoreUnavailableError`, and can
+never end or disturb what the parent has open.
 
 Annotations are types here, and in `fold`, not text: so cattrs writes and reads `Changes` without being told how.
 """
@@ -24,9 +25,10 @@ from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from attrs import define, field
 
-from consentlib.errors import LedgerError
+from consentlib.errors import LedgerError, VerificationError
 from consentlib.fold import Order
 from consentlib.log import Entry
+from consentlib.log.leaf import INDEX_LIMIT, TIME_LIMIT
 
 
 def system_clock() -> int:
@@ -48,6 +50,18 @@ class Head(NamedTuple):
     frontier: bytes
     scope: int
     unverified: str | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]]) -> Self:
+        """The head as it is stored. Raises `VerificationError` where there is none, or one that no log can have."""
+        if not rows:
+            raise VerificationError("expected the head of the log, found none", level="chain")
+        size, tip, time, frontier, scope, unverified = head = cls._make(rows[0])
+        numbers = type(size) is type(time) is type(scope) is int and 0 <= size < INDEX_LIMIT and 0 <= time < TIME_LIMIT
+        hashes = type(tip) is type(frontier) is bytes and len(tip) == 32
+        if not (numbers and hashes and (unverified is None or type(unverified) is str)):
+            raise VerificationError("expected a head that a log can have, found another", level="chain")
+        return head
 
 
 class Life(NamedTuple):

@@ -126,7 +126,7 @@ class SqliteStore(SqliteFile):
                 conn.execute("COMMIT")
             self.meta = MappingProxyType(dict(conn.execute("SELECT name, value FROM consentlib_meta").fetchall()))
         except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise LedgerMissingError(f"expected a ledger in `{self._path}`, found a file of another kind") from error
             self._fail(error)
         self._give_back(conn)
@@ -152,11 +152,12 @@ class SqliteStore(SqliteFile):
             self._drop(conn)
             self._fail(error)
         self._give_back(conn)
+        head = Head.of([row[:6] for row in rows])
         if rows[0][6] is None:
-            return Head._make(rows[0][:6]), ()
+            return head, ()
         if len(rows) > 1:  # one entry may begin two lives: that of who had the address, and of who has it from then on
             rows.sort(key=lambda row: (row[9], row[8]))
-        return Head._make(rows[0][:6]), tuple([Life._make(row[6:]) for row in rows])
+        return head, tuple([Life._make(row[6:]) for row in rows])
 
     def read(self) -> View:
         """See `Store.read`."""

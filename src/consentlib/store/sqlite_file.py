@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from weakref import WeakSet
 
+from consentlib.damage import damaged
 from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.files import leave_line, stand_in_line
 from consentlib.store.turn import WAIT, Turn
@@ -175,7 +176,9 @@ class SqliteFile:
                 return
             time.sleep(0.001)
 
-    def _fail(self, error: sqlite3.Error) -> NoReturn:
+    def _fail(self, error: sqlite3.Error | OverflowError) -> NoReturn:
+        if not hasattr(error, "sqlite_errorcode") and isinstance(error, (sqlite3.OperationalError, OverflowError)):
+            raise damaged(error) from None  # a text that is not UTF-8, which the driver repeats, or a number out of range
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         raise StoreUnavailableError(f"expected `{self._path}` to do its work, found `{name}`: {error}") from error
 

@@ -57,10 +57,12 @@ def _with_parts(rows: Sequence[tuple[int, bytes]], parts: Iterable[tuple[int, in
     """Entries of rows of leaves and of the rows of their parts."""
     held: dict[int, dict[str, Any]] = {index: {} for index, _ in rows}
     for id, index, name, salt, data in parts:
-        found = held[id // schema.PARTS_AN_ENTRY]
+        found = held.get(id // schema.PARTS_AN_ENTRY)
+        if found is None:
+            continue  # its entry is not there, which who follows the chain will see
         if name in found or id // schema.PARTS_AN_ENTRY != index:
             name += "?"  # not as it was written: no leaf commits to such a name
-        found[name] = None if salt is None and data is None else (salt, data)
+        found[name] = None if salt is None and data is None else (salt or b"", data or b"")
     for index, leaf in rows:
         yield Entry(index, leaf, held[index])
 
@@ -124,7 +126,7 @@ class View:
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
             return self._conn.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             self._store._fail(error)
 
     def _among(self, sql: str, values: Sequence[bytes] | Sequence[int]) -> Iterator[Any]:
@@ -136,7 +138,7 @@ class View:
 
     def head(self) -> Head:
         """See `View.head`."""
-        return Head._make(self._rows(_HEAD)[0])
+        return Head.of(self._rows(_HEAD))
 
     def lives(self, key: bytes) -> tuple[Life, ...]:
         """See `View.lives`."""
@@ -383,7 +385,8 @@ def _erase(conn: sqlite3.Connection, parts: Sequence[tuple[int, str]]) -> None:
     for index, name in parts:
         first = index * schema.PARTS_AN_ENTRY
         done = conn.execute(
-            "UPDATE consentlib_parts SET salt = NULL, data = NULL WHERE id >= ? AND id < ? AND name = ? AND data IS NOT NULL",
+            """UPDATE consentlib_parts SET salt = NULL, data = NULL
+                WHERE id >= ? AND id < ? AND name = ? AND coalesce(salt, data) IS NOT NULL""",
             (first, first + schema.PARTS_AN_ENTRY, name),
         )
         if done.rowcount != 1:

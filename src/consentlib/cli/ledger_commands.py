@@ -1,25 +1,17 @@
-"""Commands that change a ledger: init, publish, record, stop, erase, review."""
+"""Commands that change a ledger: init, publish, record, erase, review."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any, Final
 
 import click
 from attrs import evolve, frozen
 
-from consentlib.addresses import normalise
 from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
-from consentlib.errors import (
-    AddressError,
-    ConsentlibError,
-    EventError,
-    StoreUnavailableError,
-)
-from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
+from consentlib.errors import ConsentlibError, EventError
+from consentlib.events import Event, Stop
 from consentlib.keys import key_path, vault_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
@@ -165,85 +157,6 @@ def _read_events(file: str) -> tuple[list[tuple[int, Event]], Problem | None]:
 def _named_stop(event: Event) -> Event:
     """A stop is recorded even if its batch is not: by its id it is known again, should it be handed in a second time."""
     return evolve(event, event_id=new_event_id()) if isinstance(event, Stop) and event.event_id is None else event
-
-
-@click.command(context_settings={"ignore_unknown_options": True}, short_help="Record that people said no.")
-@on_ledger
-@click.argument("address", metavar="ADDRESS|FILE")
-def stop(place: Place, json_: bool, address: str) -> None:
-    """Record that people said no: one ADDRESS, or a FILE (- is standard input) with one address a line.
-
-    Never refused: what is no address is kept word for word. Of a table, the first column is taken.
-    """
-    said = _people(address)
-    unread = sum(not _is_address(one) for one in said)
-    events: list[Event] = []
-    for one in said:
-        events += [ConsentWithdrawn(one, via="list"), ObjectionRaised(one, via="list")]
-    stored = 0
-    with place.open() as ledger, progress("recording", lambda: len(said)) as done:
-        for start in range(0, len(events), 2 * _BATCH):
-            try:
-                stored += len(ledger.record_many(events[start : start + 2 * _BATCH])) // 2
-            except StoreUnavailableError as error:
-                fail(
-                    f"{output.one_line(error)}; {stored} of {len(said)} stops were stored: record the list again", output.LEDGER
-                )
-            done(stored)
-    if json_:
-        say_json({"stops": stored, "unreadable": unread})
-    else:
-        click.echo(f"{plural(stored, 'stop')} recorded")
-    if unread and said == [address]:
-        note("neither a file nor a known form of address: kept word for word")
-    elif unread:
-        note(f"{unread} of them in no known form of address, kept word for word")
-
-
-def _people(address: str) -> list[str]:
-    """The addresses meant: those in a file of that name, else the text itself; both where it could be either."""
-    if address != "-" and not (address and _exists(address)):
-        return [address]
-    if _is_address(address) and Path(address).is_dir():
-        return [address]
-    listed = [one for line in output.lines_of(address) for one in _of_line(line)]
-    return [address, *listed] if _is_address(address) else listed
-
-
-def _exists(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):  # too long for a name, or no text that could be one
-        return False
-
-
-def _of_line(line: bytes) -> list[str]:
-    """The address of a line: the whole of it or, in a table, the first cell; both where the cell is no address."""
-    try:
-        text = line.decode().strip()
-    except UnicodeDecodeError:
-        text = line.decode("latin-1").strip()
-    if not text:
-        return []
-    if text.lower().startswith("post:"):
-        return [text]
-    cell = text
-    for delimiter in ",;\t":
-        if delimiter in text or text.startswith('"'):
-            row = next(csv.reader([text.replace("\0", "")], delimiter=delimiter), [text])
-            if row[0] != text:
-                cell = row[0].strip()
-                if _is_address(cell):
-                    return [cell]
-    return [text] if cell in (text, "") else [cell, text]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        normalise(text)
-    except AddressError:
-        return False
-    return True
 
 
 @click.command(short_help="Erase a person.")

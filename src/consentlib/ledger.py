@@ -93,21 +93,23 @@ class Ledger:
         vault: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         mode: Mode = "enforce",
+        allow_errors: bool = False,
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
         ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
         (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). `sealed` keeps personal parts under
-        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. Raises
-        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys or a vault without one.
+        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. `allow_errors`
+        as in `publish`. Raises `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys
+        or a vault without one.
         """
-        chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+        chosen = _publishable(policy, allow_errors)
         origin = f"{chosen.controller}/consent" if origin is None else origin
         opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints, sealed=sealed, vault=vault)
         try:
             ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
-            ledger.publish(chosen)
+            ledger._put_in_force(chosen)
             ledger.checkpoint()
         except BaseException:
             opened.store.close()
@@ -192,12 +194,16 @@ class Ledger:
         }
         return self.record_many(withdrawal(address, uses=uses, controller=controller, limited=limited, **common))[0]
 
-    def publish(self, policy: Policy | str | os.PathLike[str]) -> Recorded:
+    def publish(self, policy: Policy | str | os.PathLike[str], *, allow_errors: bool = False) -> Recorded:
         """Put a policy in force: it becomes an entry, and every decision from now on names its hash.
 
         Raises `InputError` where a text of the same version would get another wording: what people agreed to stays as it was.
+        For that reason it raises `PolicyError` for a policy that `lint` finds errors in, unless they are allowed, as for a
+        form of the past that collected no valid consent.
         """
-        chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+        return self._put_in_force(_publishable(policy, allow_errors))
+
+    def _put_in_force(self, chosen: Policy) -> Recorded:
         with self._writing.appending(chosen) as recorder:
             held = read_scope(recorder.view, Limit(recorder.head.size))
             for version, text in chosen.texts.items():
@@ -462,3 +468,12 @@ class Ledger:
                 kept.prepare(since=self._clock())
         except StoreUnavailableError as error:
             _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
+
+
+def _publishable(policy: Policy | str | os.PathLike[str], allow_errors: bool) -> Policy:
+    from consentlib.policy.lint import refuse_errors  # here, because a ledger that is only used publishes nothing
+
+    chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+    if not allow_errors:
+        refuse_errors(chosen)
+    return chosen

@@ -65,6 +65,23 @@ def test_a_mistyped_key_of_a_policy_gets_the_near_name(run: Run, tmp_path: Path)
     assert "`passivity_days`" in run("policy", "check", policy).stderr
 
 
+def test_a_policy_with_errors_is_listed_and_refused(run: Run, url: str, tmp_path: Path) -> None:
+    """`init` and `publish` say a line for each error, exit 2 and change nothing, unless the errors are allowed."""
+    path = tmp_path / "void.toml"
+    path.write_text(starter().replace("prechecked = false", "prechecked = true", 1), encoding="utf-8")
+    new = tmp_path / "new" / "shop.db"
+    new.parent.mkdir()
+    for command in (("init", f"sqlite:///{new}", "--policy", path), ("publish", url, path)):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        listed, refusal = result.stderr.splitlines()
+        assert listed.startswith(f"{path}: forms.footer.prechecked: error: ")
+        assert refusal.startswith("consentlib: expected a policy without errors, found 1; ")
+    assert list(new.parent.iterdir()) == []
+    assert run("init", f"sqlite:///{new}", "--policy", path, "--allow-errors").exit_code == 0
+    assert json.loads(run("publish", url, path, "--json", "--allow-errors").stdout)["entry"] == 1
+
+
 def test_publish_puts_a_new_policy_in_force(run: Run, url: str, tmp_path: Path) -> None:
     """`publish` appends the policy, and decisions name its version."""
     newer = tmp_path / "newer.toml"

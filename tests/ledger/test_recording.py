@@ -2,6 +2,7 @@
 
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from consentlib.errors import (
     EventError,
     InputError,
     LedgerError,
+    PolicyError,
     StoreUnavailableError,
 )
 from consentlib.events import (
@@ -323,6 +325,26 @@ def test_publish(shop: Shop) -> None:
     with pytest.raises(InputError, match="wording"):
         shop.ledger.publish(changed)
     assert size(shop.ledger) == before
+
+
+VOID = parse_policy(starter().replace("prechecked = false", "prechecked = true", 1))
+
+
+def test_a_policy_with_errors_is_not_put_in_force(shop: Shop, tmp_path: Path) -> None:
+    """What the linter finds is listed in the refusal, and nothing is begun or recorded; a shop may know better."""
+    before = size(shop.ledger)
+    with pytest.raises(PolicyError, match=r"found 1\n") as refused:
+        shop.ledger.publish(VOID)
+    assert [(one.key, one.code) for one in refused.value.findings] == [("forms.footer.prechecked", "form_void")]
+    assert len(refused.value.__notes__) == 1
+    assert size(shop.ledger) == before
+    with pytest.raises(PolicyError):
+        Ledger.create(f"sqlite:///{tmp_path / 'new.db'}", policy=VOID)
+    assert list(tmp_path.iterdir()) == []
+    shop.ledger.publish(VOID, allow_errors=True)
+    assert shop.ledger.policy == VOID
+    with Ledger.create("memory:", policy=VOID, allow_errors=True) as ledger:
+        assert ledger.policy == VOID
 
 
 def test_publishing_at_once(shop: Shop) -> None:

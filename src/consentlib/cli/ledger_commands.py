@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -10,16 +12,17 @@ from attrs import evolve, frozen
 from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
-from consentlib.errors import ConsentlibError, EventError
+from consentlib.cli.policy_commands import say_finding
+from consentlib.errors import ConsentlibError, EventError, PolicyError
 from consentlib.events import Event, Stop
 from consentlib.keys import key_path, vault_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
-from consentlib.policy.lint import lint
 from consentlib.recorder import new_event_id
 from consentlib.wire import read_line
 
 _BATCH: Final = 1_000
+_allow_errors = click.option("--allow-errors", is_flag=True, help="Put a policy in force in which `policy check` finds errors.")
 
 
 @click.command(short_help="Begin a ledger under a policy.")
@@ -30,6 +33,7 @@ _BATCH: Final = 1_000
 @output.checkpoints_option
 @click.option("--sealed", is_flag=True, help="Keep personal parts under keys in a vault: erasing a key erases every copy.")
 @output.vault_option
+@_allow_errors
 @as_json
 def init(
     url: str,
@@ -39,6 +43,7 @@ def init(
     checkpoints: str | None,
     sealed: bool,
     vault: str | None,
+    allow_errors: bool,
     json_: bool,
 ) -> None:
     """Begin a ledger at URL, such as sqlite:///shop.db, with a policy."""
@@ -46,7 +51,9 @@ def init(
     if vault is not None and not sealed:
         fail("expected `--sealed` with `--vault`, found it left out")
     options: dict[str, Any] = {"keys": keys, "checkpoints": checkpoints, "sealed": sealed, "vault": vault}
-    with Ledger.create(url, policy=chosen, origin=origin, **options) as ledger:
+    with _listing_errors(policy):
+        begun = Ledger.create(url, policy=chosen, origin=origin, allow_errors=allow_errors, **options)
+    with begun as ledger:
         path = key_path(url, keys)
         kept = Place(url, keys, checkpoints).kept(ledger.origin)
         folder = str(kept.place) if isinstance(kept, CheckpointsOnDisk) else None
@@ -61,32 +68,38 @@ def init(
                 click.echo(f"vault in `{locked}`: back it up apart, and keep those backups shortly; what it loses is erased")
             click.echo(f"checkpoints in `{folder}`: never restore them together with the database")
             click.echo(f"verifier key {ledger.verifier}: give it to your auditor")
-    _remark_findings(chosen)
 
 
 @click.command(short_help="Put a new policy in force.")
 @on_ledger
 @click.argument("file")
-def publish(place: Place, json_: bool, file: str) -> None:
+@_allow_errors
+def publish(place: Place, json_: bool, file: str, allow_errors: bool) -> None:
     """Put the policy in FILE in force."""
     chosen = load_policy(file)
-    with place.open() as ledger:
-        recorded = ledger.publish(chosen)
+    with place.open() as ledger, _listing_errors(file):
+        recorded = ledger.publish(chosen, allow_errors=allow_errors)
     if json_:
         say_json({"entry": recorded.index, "policy": _named(chosen)})
     else:
         click.echo(f"policy `{chosen.id}` version {chosen.version} in force from entry {recorded.index}")
-    _remark_findings(chosen)
 
 
 def _named(policy: Policy) -> dict[str, str]:
     return {"id": policy.id, "version": policy.version, "hash": policy.hash}
 
 
-def _remark_findings(policy: Policy) -> None:
-    errors = sum(finding.severity == "error" for finding in lint(policy))
-    if errors:
-        note(f"the policy has {plural(errors, 'error')}: see `consentlib policy check`")
+@contextmanager
+def _listing_errors(file: str) -> Iterator[None]:
+    """A policy refused for what the linter found: each error on a line of its own, as `policy check` shows it."""
+    try:
+        yield
+    except PolicyError as error:
+        if not error.findings:
+            raise
+        for one in error.findings:
+            say_finding(one, file, err=True)
+        fail(f"{error}; what people agree to keeps its wording for ever, so mend them first, or say `--allow-errors`")
 
 
 @click.command(short_help="Record events.")

@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
+from consentlib.errors import PolicyError
 from consentlib.policy.model import UNCONDITIONAL, Policy, Text, Use
 
 
@@ -43,6 +44,17 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
     """All findings, errors first, then by key: the same for equal policies."""
     found = [finding for check in _CHECKS for finding in check(policy)]
     return tuple(sorted(found, key=lambda finding: (finding.severity, finding.key, finding.code)))
+
+
+def refuse_errors(policy: Policy) -> None:
+    """Raise `PolicyError` with the errors as `findings` and, a line each, as notes; warnings are no reason to refuse."""
+    errors = tuple(finding for finding in lint(policy) if finding.severity == "error")
+    if not errors:
+        return
+    refusal = PolicyError(f"expected a policy without errors, found {len(errors)}", findings=errors)
+    for one in errors:
+        refusal.add_note(f"`{one.key}`: {one.sentence} [{one.code}]")
+    raise refusal
 
 
 def _parameters(policy: Policy) -> Iterator[Finding]:

@@ -179,11 +179,15 @@ class Ledger:
         evidence: Evidence | None = None,
         text: str | None = None,
         occurred_at: datetime | int | None = None,
+        event_id: str | None = None,
     ) -> Recorded:
         """Take a consent back. Never refused, whatever the address looks like; needs no grant.
 
         Recorded as an objection to direct marketing too, in the same transaction, unless the person limited it: `limited`
         None takes a withdrawal of single uses as limited (GDPR 7(3), 21(2)-(3)). Gives the withdrawal's entry.
+
+        `event_id` is a name of 1 to 128 characters: the same withdrawal handed in again under it, as webhooks do, is found and
+        not written twice. Say `occurred_at` where it may come late, or it counts from when it is recorded.
         """
         common: dict[str, Any] = {
             "channels": channels,
@@ -191,6 +195,7 @@ class Ledger:
             "text": text,
             "occurred_at": occurred_at,
             "evidence": evidence,
+            "event_id": event_id,
         }
         return self.record_many(withdrawal(address, uses=uses, controller=controller, limited=limited, **common))[0]
 

@@ -176,7 +176,9 @@ def test_withdraw_takes_any_address(shop: Shop, place: int) -> None:
 
 
 @pytest.mark.parametrize("place", range(len(GARBAGE)))
-@pytest.mark.parametrize("field", ["via", "uses", "channels", "controller", "limited", "evidence", "text", "occurred_at"])
+@pytest.mark.parametrize(
+    "field", ["via", "uses", "channels", "controller", "limited", "evidence", "text", "occurred_at", "event_id"]
+)
 def test_withdraw_takes_any_field(shop: Shop, field: str, place: int) -> None:
     """What can't be read in a withdrawal never narrows it: marketing stops, also where it does not rest on consent."""
     shop.sign_up(ANN)
@@ -223,6 +225,19 @@ def test_withdraw_scopes(shop: Shop) -> None:
     assert not shop.newsletter(ANN)
     last = shop.ledger.history(ANN)[-1].facts or {}
     assert (last["uses"], last.get("limited", False)) == ("all", False)
+
+
+@pytest.mark.parametrize("limited", [None, True])
+@pytest.mark.parametrize("event_id", ["hook-7", "x" * 128])
+def test_a_withdrawal_handed_in_again_is_found(shop: Shop, event_id: str, limited: bool | None) -> None:
+    """By its `event_id` both of its entries are known; other content under that id is a stop of its own."""
+    first = shop.ledger.withdraw(ANN, event_id=event_id, limited=limited, occurred_at=NOW)
+    before = size(shop.ledger)
+    assert before == (3 if limited is None else 2)
+    assert shop.ledger.withdraw(ANN, event_id=event_id, limited=limited, occurred_at=NOW) == first
+    assert size(shop.ledger) == before
+    assert shop.ledger.withdraw("bo@example.dk", event_id=event_id, limited=limited).index == before
+    assert shop.newsletter("bo@example.dk").reason != "unknown_subject"
 
 
 def test_withdraw_of_a_time_before_anything(shop: Shop) -> None:

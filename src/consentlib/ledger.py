@@ -256,8 +256,12 @@ class Ledger:
         """The rows whose address is allowed, as they come, without recording a send; `counts` afterwards.
 
         `address` is the key or attribute that holds the address, or a function of the row; None: the row is the address.
+        What is denied for anybody, such as an unknown use, or a key that no row has is logged as a warning, under the name
+        `consentlib`: like `check` it never raises for what is asked.
         """
         question = Asked.read(use, **asked)
+        if (denial := self._asking.denied_for_anybody(question)) is not None:
+            _log.warning("nobody passes: use `%s` is denied for anybody, `%s`", denial.use, denial.reason)
         return Filtered(rows, address, lambda one: self._asking.check(one, question))
 
     def permit(self, address: str, *, use: str, **asked: Any) -> Permit:
@@ -266,18 +270,24 @@ class Ledger:
         A context manager around the hand-over: it must begin within 60 seconds, and an exception inside takes the send back.
         `asked` as in `check`, but for `at` and `known_at`: a permit is for now.
         """
-        return self.permits([address], use=use, **asked).one()
+        return self._run([address], None, _now(use, asked)).one()
 
     def permits(
         self, rows: Iterable[_T], *, use: str, address: str | Callable[[_T], str] | None = None, **asked: Any
     ) -> PermitRun[_T]:
         """The rows that may be sent to now, each on record as sent before it is drawn, in small batches; `counts` afterwards.
 
-        `address` as in `filter`, `asked` as in `permit`.
+        `with ledger.permits(...) as run: for row in run: ...` takes back the row whose hand-over raises (see `PermitRun`).
+        `address` as in `filter`, `asked` as in `permit`. Raises `NotAllowedError` for what is denied for anybody, such as an
+        unknown use or a message that does not say what the use needs, and `InputError` at the end where no row had the key.
         """
-        if not asked.keys().isdisjoint(("at", "known_at")):
-            raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
-        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
+        question = _now(use, asked)
+        if (denial := self._asking.denied_for_anybody(question)) is not None:
+            raise NotAllowedError(denial)
+        return self._run(rows, address, question)
+
+    def _run(self, rows: Iterable[_T], address: str | Callable[[_T], str] | None, asked: Asked) -> PermitRun[_T]:
+        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, asked)
 
     @contextmanager
     def bind(self, connection: Any) -> Iterator[BoundLedger]:
@@ -473,6 +483,12 @@ class Ledger:
                 kept.prepare(since=self._clock())
         except StoreUnavailableError as error:
             _log.error("the stop journal can't be kept, so that nothing is allowed: %s", error)
+
+
+def _now(use: str, asked: dict[str, Any]) -> Asked:
+    if not asked.keys().isdisjoint(("at", "known_at")):
+        raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
+    return Asked.read(use, **asked)
 
 
 def _publishable(policy: Policy | str | os.PathLike[str], allow_errors: bool) -> Policy:

@@ -58,11 +58,12 @@ def read_text(value: Any, where: str) -> str:
     return value
 
 
-def read_words(value: Any, where: str) -> str:
-    """What an operator says of an act of the ledger's own, such as who asked for it. Kept for ever, so nothing personal."""
-    if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-        raise InputError(f"expected 1 to 128 ASCII characters in `{where}`, found something else")
-    return value
+def read_word(value: Any, where: str) -> str:
+    """What an operator says of an act of the ledger's own, such as who asked for it: a name, as it can never be erased."""
+    try:
+        return read_name(value, where)
+    except EventError as error:
+        raise InputError(str(error), note="it stays for ever: a role such as `dpo`, a reason such as `art17`") from None
 
 
 def read_flag(value: Any, where: str) -> bool:

@@ -314,7 +314,10 @@ class Ledger:
             return self._asking.scope(view.head(), view).policy
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
-        """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
+        """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`.
+
+        `reason` and `by` stay for ever: names such as `art17` and `dpo`. Never refused: what is no name is kept as `?`.
+        """
         return self._writing.erase(address, reason=reason, by=by)
 
     def review_suppressions(self, *, by: str) -> Review:
@@ -330,14 +333,20 @@ class Ledger:
         reason: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries."""
+        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries.
+
+        `by` and `reason` stay in it for ever: names such as `auditor`, no free text, or `InputError`.
+        """
         with self._writing.doubting():
             with self._writing.appending() as recorder:
                 record_export(recorder, by=by, reason=reason)
             return write_export(self._store, self._notary, Path(path), progress=progress)
 
     def disclose(self, address: str, path: str | os.PathLike[str], *, by: str | None = None, reason: str | None = None) -> int:
-        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`)."""
+        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`).
+
+        `by` and `reason` as in `export`.
+        """
         with self._writing.doubting():
             with self._writing.appending() as recorder:
                 ids = record_disclosure(recorder, self._asking.named(address).key, by=by, reason=reason)

@@ -90,7 +90,9 @@ class NotAllowedError(ConsentlibError):
     decision: Decision
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(f"not allowed: use `{decision.use}`, reason `{decision.reason}`", decision=decision)
+        super().__init__(
+            f"not allowed: use `{decision.use}`, reason `{decision.reason}`", decision=decision, note=decision.text()
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.decision,))

@@ -10,7 +10,7 @@ from consentlib.fold import NO_ENTRY
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
 from consentlib.rules.question import Found, Question, Texts
-from consentlib.rules.table import MIXED, Plan, Rule, carries_marketing, plan, tracking_until
+from consentlib.rules.table import MIXED, Plan, Rule, carries_marketing, lacking, plan, tracking_until
 from consentlib.terms import MESSAGE_FIELDS
 
 ABSOLUTE: Final = frozenset(
@@ -212,7 +212,8 @@ def _deny(question: Question, chosen: Plan, asked: Use, rule: Rule, found: Found
     more = (limit.test(question, asked) for limit in limits)
     also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
     index = None if found.index == NO_ENTRY else found.index
-    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite),)
+    lacks = lacking(question, chosen.use, rule) if found.reason == "missing_fact" else None
+    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite, lacks),)
     return _decision(question, asked, allowed=False, reason=found.reason, determined=determined, also=tuple(also))
 
 

@@ -11,7 +11,7 @@ from consentlib import Evidence, Ledger, Message
 from consentlib.events import ConsentConfirmed, ConsentGiven, OrderDelivered, OrderPlaced
 from consentlib.policy import starter
 
-NEWSLETTER = Message(marketing=True, unsubscribe=True, sender_identified=True, processor="mailchimp")
+NEWSLETTER = Message(marketing=True, unsubscribe=True, sender_identified=True, processor="mailchimp", tracking=False)
 SERVICE = Message(marketing=False)
 
 

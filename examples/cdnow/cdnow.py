@@ -22,7 +22,9 @@ from consentlib.policy import starter
 
 DAY = 86_400_000
 QUESTIONS = ("delivery", "complaint", "legal_bookkeeping", "marketing_newsletter")
-NEWSLETTER = Message(marketing=True, unsubscribe=True, sender_identified=True, product_category="music", own_products=True)
+NEWSLETTER = Message(
+    marketing=True, unsubscribe=True, sender_identified=True, tracking=False, product_category="music", own_products=True
+)
 
 
 def read_orders(path: Path, customers: int | None) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from consentlib import Evidence, Ledger, Message
 from consentlib.events import ConsentConfirmed, ConsentGiven, OrderDelivered, OrderPlaced
 from consentlib.policy import starter
 
-NEWSLETTER = Message(marketing=True, unsubscribe=True, sender_identified=True, processor="mailchimp")
+NEWSLETTER = Message(marketing=True, unsubscribe=True, sender_identified=True, processor="mailchimp", tracking=False)
 SERVICE = Message(marketing=False)
 
 
@@ -29,8 +29,9 @@ def sign_up(ledger: Ledger, email: str, ip: str, send) -> None:
 
 
 def newsletter(ledger: Ledger, customers: list[dict], send) -> dict:
-    for customer in (run := ledger.permits(customers, address="email", use="marketing", message=NEWSLETTER)):
-        send(customer["email"], "New shoes for little steps")
+    with ledger.permits(customers, address="email", use="marketing", message=NEWSLETTER) as run:
+        for customer in run:
+            send(customer["email"], "New shoes for little steps")
     return dict(run.counts)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from attrs import evolve
 
-from consentlib.addresses import address_key, kind_of, normalise, stop_key
+from consentlib.addresses import KINDS, address_key, kind_of, normalise, stop_key
 from consentlib.codec import millis
 from consentlib.errors import AddressError, InputError, LedgerError
 from consentlib.fold import Fold
@@ -19,7 +19,17 @@ from consentlib.keys import Keys
 from consentlib.outstanding import Outstanding, fold_of
 from consentlib.policy import Policy
 from consentlib.reader import Limit, Scope, holdings, read_scope, simple
-from consentlib.rules import Decision, Holdings, Message, Request, Texts, absolute_reason, judge, reads_orders
+from consentlib.rules import (
+    Decision,
+    Holdings,
+    Message,
+    Request,
+    Texts,
+    absolute_reason,
+    denied_for_anybody,
+    judge,
+    reads_orders,
+)
 from consentlib.rules.decision import UNDECLARED
 from consentlib.rules.judge import ABSOLUTE, meant_channel
 from consentlib.store import Store
@@ -171,6 +181,25 @@ class Asking:
             return self._refuse(None, asked)
         except Exception as error:  # noqa: BLE001  # as in `decide`
             return self._doubt(error, asked)
+
+    def denied_for_anybody(self, asked: Asked) -> Decision | None:
+        """The denial that no address could lift, in this mode; None where it depends on who is asked about."""
+        try:
+            with self._store.read() as view:
+                head = view.head()
+                policy = self.scope(head, view).policy
+        except Exception:  # noqa: BLE001  # what can't be read now is told by the check of each row
+            return None
+        if policy is None:
+            return None
+        at, _ = asked.times(max(self._clock(), head.time), head.size)
+        requests = [asked.request(f"{kind}:-", policy, at) for kind in KINDS]
+        use = policy.use(asked.use)
+        # Who names no channel means a message, if the use has any: an address that no message reaches is no way around it.
+        sent = [one for one in requests if use is None or (one.channel not in ("none", "device") and use.permits(one.channel))]
+        found = [denied_for_anybody(policy, one) for one in sent or requests]
+        enforced = [one for one in found if one is not None and (self.mode == "enforce" or one.reason in ABSOLUTE)]
+        return enforced[0] if len(enforced) == len(found) else None
 
     def named(self, address: Any) -> Named:
         """The key form of an address and its key. What is no address may still be known, from a stop or an order."""

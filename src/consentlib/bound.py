@@ -57,10 +57,11 @@ class BoundLedger:
         evidence: Evidence | None = None,
         text: str | None = None,
         occurred_at: datetime | int | None = None,
+        event_id: str | None = None,
     ) -> Recorded:
         """As `Ledger.withdraw`. It stays, whatever becomes of the transaction."""
         common: dict[str, Any] = {"channels": channels, "via": via, "text": text}
-        common |= {"occurred_at": occurred_at, "evidence": evidence}
+        common |= {"occurred_at": occurred_at, "evidence": evidence, "event_id": event_id}
         return self.record_many(withdrawal(address, uses=uses, controller=controller, limited=limited, **common))[0]
 
     def check(self, address: str, *, use: str, **asked: Any) -> Decision:

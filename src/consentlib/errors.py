@@ -34,6 +34,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from consentlib.policy.lint import Finding
     from consentlib.rules import Decision
 
 
@@ -72,10 +73,11 @@ class FormatError(InputError):
 
 
 class PolicyError(InputError):
-    """A policy that can't be used. `file` and `key` say where."""
+    """A policy that can't be used. `file` and `key` say where, `findings` what keeps one from being put in force."""
 
     file: str | None = None
     key: str | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 class TimeError(InputError):
@@ -88,7 +90,9 @@ class NotAllowedError(ConsentlibError):
     decision: Decision
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(f"not allowed: use `{decision.use}`, reason `{decision.reason}`", decision=decision)
+        super().__init__(
+            f"not allowed: use `{decision.use}`, reason `{decision.reason}`", decision=decision, note=decision.text()
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.decision,))

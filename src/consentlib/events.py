@@ -1,8 +1,8 @@
 """What happened: frozen events, past tense, one class a kind.
 
 Every event has a `subject` (an address such as `anna@example.dk` or `phone:+4512345678`; `-` where it is about nobody),
-`occurred_at` (when the person spoke: a datetime with zone or integer milliseconds since the epoch; None is the ledger's
-clock) and an `event_id` (idempotency; None makes one).
+`occurred_at` (when the person spoke: a datetime with zone or integer milliseconds since the epoch, from 2000 on; None is the
+ledger's clock) and an `event_id` (idempotency; None makes one).
 
 A `Stop` is never refused: whatever can't be read in it is taken in the widest sense, because a missing scope never narrows
 a stop. All other kinds raise `EventError` for anything that is not exactly of the type and form stated.
@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from attrs import evolve, fields, frozen
 
-from consentlib.codec import millis
 from consentlib.errors import EventError
 from consentlib.fields import (
     ALL,
@@ -39,7 +38,8 @@ from consentlib.fields import (
     read_name,
     read_names,
     read_reach,
-    read_recent,
+    read_said,
+    read_said_of_stop,
     read_subject,
     read_text,
 )
@@ -183,7 +183,7 @@ class Event:
     effect: ClassVar[str]
 
     subject: str = checked(read_subject, "subject", positional=True, person=True)
-    occurred_at: int | None = checked(read_moment, "occurred_at", None)
+    occurred_at: int | None = checked(read_said, "occurred_at", None)
     event_id: str | None = checked(read_name, "event_id", None, person=True)
 
     def __eq__(self, other: object) -> bool:
@@ -204,7 +204,7 @@ class Stop(Event):
     """A no. Kept whatever it looks like; `raw` holds the text that could not be read in full."""
 
     subject: str = checked(any_subject, "subject", positional=True, person=True)
-    occurred_at: int | None = checked(otherwise(read_recent, None), "occurred_at", None)
+    occurred_at: int | None = checked(read_said_of_stop, "occurred_at", None)
     event_id: str | None = checked(otherwise(read_name, None), "event_id", None, person=True)
     evidence: Evidence | None = checked(otherwise(_evidence, None), "evidence", None, person=True)
     raw: str | None = checked(otherwise(read_text, None), "raw", None, person=True)
@@ -257,7 +257,7 @@ class ConsentConfirmed(Event):
     @classmethod
     def of(cls, asked: Any, *, evidence: Evidence | None = None, occurred_at: datetime | int | None = None) -> ConsentConfirmed:
         """The confirmation of a grant, from what `record` returned for it."""
-        said = None if occurred_at is None else millis(occurred_at)
+        said: Any = occurred_at  # read by the field, which tells a number from a time
         return cls(asked.subject, ref=asked.ref, evidence=evidence, occurred_at=said)
 
 

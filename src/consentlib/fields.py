@@ -5,6 +5,7 @@ Each reader takes the field's name, so that the error can say where; none repeat
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from datetime import date as Date
@@ -18,6 +19,8 @@ from consentlib.codec import millis
 from consentlib.errors import EventError, InputError, TimeError
 
 ALL: Final = "all"
+
+_log = logging.getLogger("consentlib")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -55,11 +58,12 @@ def read_text(value: Any, where: str) -> str:
     return value
 
 
-def read_words(value: Any, where: str) -> str:
-    """What an operator says of an act of the ledger's own, such as who asked for it. Kept for ever, so nothing personal."""
-    if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-        raise InputError(f"expected 1 to 128 ASCII characters in `{where}`, found something else")
-    return value
+def read_word(value: Any, where: str) -> str:
+    """What an operator says of an act of the ledger's own, such as who asked for it: a name, as it can never be erased."""
+    try:
+        return read_name(value, where)
+    except EventError as error:
+        raise InputError(str(error), note="it stays for ever: a role such as `dpo`, a reason such as `art17`") from None
 
 
 def read_flag(value: Any, where: str) -> bool:
@@ -155,14 +159,28 @@ def otherwise(read: Reader, widest: Any) -> Reader:
     return lenient
 
 
-def read_recent(value: Any, where: str) -> int:
-    """A time at which somebody may have spoken. Before 1990 it is a mistake (seconds, zero), and would void a stop."""
-    if (said := read_moment(value, where)) < _EARLIEST:
-        raise EventError(f"expected a time after 1990 in `{where}`, found an earlier one", field=where)
+def read_said(value: Any, where: str) -> int:
+    """A time at which something happened. As a number before 2000 it is a mistake, most likely of seconds for milliseconds."""
+    said = read_moment(value, where)
+    if said < _OLDEST_NUMBER and type(value) is int:
+        raise EventError(
+            f"expected milliseconds since 1970 in `{where}`, found a number that would be before 2000: seconds?", field=where
+        )
     return said
 
 
-_EARLIEST: Final = 631_152_000_000
+def read_said_of_stop(value: Any, where: str) -> int | None:
+    """The same of a stop: before 1990 it would void the stop, so it is dropped, as what can't be read is. Then the stop counts
+    from when it is recorded."""
+    said = otherwise(read_moment, None)(value, where)
+    if said is not None and said >= _EARLIEST_STOP:
+        return int(said)
+    _log.warning("a stop counts from when it is recorded, as its `%s` can't be read or is before 1990", where)
+    return None
+
+
+_OLDEST_NUMBER: Final = 946_684_800_000
+_EARLIEST_STOP: Final = 631_152_000_000
 
 
 def read_reach(value: Any, where: str) -> Scope:

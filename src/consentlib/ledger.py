@@ -95,21 +95,23 @@ class Ledger:
         vault: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         mode: Mode = "enforce",
+        allow_errors: bool = False,
     ) -> Self:
         """Begin a ledger: its key file (mode 0600), its store, and the policy as its first entry.
 
         `origin` names the log for ever (default: the policy's controller and `/consent`). Keys go to a file beside an SQLite
         ledger, to `keys`, or to the path in CONSENTLIB_KEYS; signed checkpoints to `checkpoints`, a folder or a second database
         (`sqlite:///`), by default a folder elsewhere (see `checkpoints.default_folder`). `sealed` keeps personal parts under
-        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. Raises
-        `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys or a vault without one.
+        keys in a database of its own: beside an SQLite ledger, at `vault`, or at the path in CONSENTLIB_VAULT. `allow_errors`
+        as in `publish`. Raises `LedgerExistsError` and touches nothing if there is a ledger, `KeyFileError` if there are keys
+        or a vault without one.
         """
-        chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+        chosen = _publishable(policy, allow_errors)
         origin = f"{chosen.controller}/consent" if origin is None else origin
         opened = begin(url, origin=origin, keys=keys, checkpoints=checkpoints, sealed=sealed, vault=vault)
         try:
             ledger = cls(*opened[:3], clock=clock, mode=mode, key_file=opened.key_file)
-            ledger.publish(chosen)
+            ledger._put_in_force(chosen)
             ledger.checkpoint()
         except BaseException:
             opened.store.close()
@@ -180,11 +182,15 @@ class Ledger:
         evidence: Evidence | None = None,
         text: str | None = None,
         occurred_at: datetime | int | None = None,
+        event_id: str | None = None,
     ) -> Recorded:
         """Take a consent back. Never refused, whatever the address looks like; needs no grant.
 
         Recorded as an objection to direct marketing too, in the same transaction, unless the person limited it: `limited`
         None takes a withdrawal of single uses as limited (GDPR 7(3), 21(2)-(3)). Gives the withdrawal's entry.
+
+        `event_id` is a name of 1 to 128 characters: the same withdrawal handed in again under it, as webhooks do, is found and
+        not written twice. Say `occurred_at` where it may come late, or it counts from when it is recorded.
         """
         common: dict[str, Any] = {
             "channels": channels,
@@ -192,15 +198,20 @@ class Ledger:
             "text": text,
             "occurred_at": occurred_at,
             "evidence": evidence,
+            "event_id": event_id,
         }
         return self.record_many(withdrawal(address, uses=uses, controller=controller, limited=limited, **common))[0]
 
-    def publish(self, policy: Policy | str | os.PathLike[str]) -> Recorded:
+    def publish(self, policy: Policy | str | os.PathLike[str], *, allow_errors: bool = False) -> Recorded:
         """Put a policy in force: it becomes an entry, and every decision from now on names its hash.
 
         Raises `InputError` where a text of the same version would get another wording: what people agreed to stays as it was.
+        For that reason it raises `PolicyError` for a policy that `lint` finds errors in, unless they are allowed, as for a
+        form of the past that collected no valid consent.
         """
-        chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+        return self._put_in_force(_publishable(policy, allow_errors))
+
+    def _put_in_force(self, chosen: Policy) -> Recorded:
         with self._writing.appending(chosen) as recorder:
             held = read_scope(recorder.view, Limit(recorder.head.size))
             for version, text in chosen.texts.items():
@@ -248,8 +259,12 @@ class Ledger:
         """The rows whose address is allowed, as they come, without recording a send; `counts` afterwards.
 
         `address` is the key or attribute that holds the address, or a function of the row; None: the row is the address.
+        What is denied for anybody, such as an unknown use, or a key that no row has is logged as a warning, under the name
+        `consentlib`: like `check` it never raises for what is asked.
         """
         question = Asked.read(use, **asked)
+        if (denial := self._asking.denied_for_anybody(question)) is not None:
+            _log.warning("nobody passes: use `%s` is denied for anybody, `%s`", denial.use, denial.reason)
         return Filtered(rows, address, lambda one: self._asking.check(one, question))
 
     def permit(self, address: str, *, use: str, **asked: Any) -> Permit:
@@ -258,18 +273,24 @@ class Ledger:
         A context manager around the hand-over: it must begin within 60 seconds, and an exception inside takes the send back.
         `asked` as in `check`, but for `at` and `known_at`: a permit is for now.
         """
-        return self.permits([address], use=use, **asked).one()
+        return self._run([address], None, _now(use, asked)).one()
 
     def permits(
         self, rows: Iterable[_T], *, use: str, address: str | Callable[[_T], str] | None = None, **asked: Any
     ) -> PermitRun[_T]:
         """The rows that may be sent to now, each on record as sent before it is drawn, in small batches; `counts` afterwards.
 
-        `address` as in `filter`, `asked` as in `permit`.
+        `with ledger.permits(...) as run: for row in run: ...` takes back the row whose hand-over raises (see `PermitRun`).
+        `address` as in `filter`, `asked` as in `permit`. Raises `NotAllowedError` for what is denied for anybody, such as an
+        unknown use or a message that does not say what the use needs, and `InputError` at the end where no row had the key.
         """
-        if not asked.keys().isdisjoint(("at", "known_at")):
-            raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
-        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, Asked.read(use, **asked))
+        question = _now(use, asked)
+        if (denial := self._asking.denied_for_anybody(question)) is not None:
+            raise NotAllowedError(denial)
+        return self._run(rows, address, question)
+
+    def _run(self, rows: Iterable[_T], address: str | Callable[[_T], str] | None, asked: Asked) -> PermitRun[_T]:
+        return PermitRun(self._writing.appending, self._asking, self._clock, rows, address, asked)
 
     @contextmanager
     def bind(self, connection: Any) -> Iterator[BoundLedger]:
@@ -300,7 +321,10 @@ class Ledger:
             return self._asking.scope(view.head(), view).policy
 
     def erase(self, address: str, *, reason: str, by: str) -> Erasure:
-        """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`."""
+        """Erase a person (GDPR 17): what no law or claim needs goes, and the log says that it went. See `privacy.erase`.
+
+        `reason` and `by` stay for ever: names such as `art17` and `dpo`. Never refused: what is no name is kept as `?`.
+        """
         return self._writing.erase(address, reason=reason, by=by)
 
     def review_suppressions(self, *, by: str) -> Review:
@@ -316,14 +340,20 @@ class Ledger:
         reason: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries."""
+        """Write the log, with the entry that says so, as a signed zip that anyone can verify; gives the number of entries.
+
+        `by` and `reason` stay in it for ever: names such as `auditor`, no free text, or `InputError`.
+        """
         with self._writing.doubting():
             with self._writing.appending() as recorder:
                 record_export(recorder, by=by, reason=reason)
             return write_export(self._store, self._notary, Path(path), progress=progress)
 
     def disclose(self, address: str, path: str | os.PathLike[str], *, by: str | None = None, reason: str | None = None) -> int:
-        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`)."""
+        """Write one person's entries, each with its proof, as a zip that shows nobody else's (see `audit.disclosure`).
+
+        `by` and `reason` as in `export`.
+        """
         with self._writing.doubting():
             with self._writing.appending() as recorder:
                 ids = record_disclosure(recorder, self._asking.named(address).key, by=by, reason=reason)
@@ -481,3 +511,18 @@ class Ledger:
                 kept.prepare(since=self._clock())
         except (StoreUnavailableError, VerificationError) as error:
             _log.error("there is no stop journal, so that nothing is allowed: %s", error)
+
+
+def _now(use: str, asked: dict[str, Any]) -> Asked:
+    if not asked.keys().isdisjoint(("at", "known_at")):
+        raise InputError("expected a send that happens now, found `at` or `known_at`; `filter` answers for other times")
+    return Asked.read(use, **asked)
+
+
+def _publishable(policy: Policy | str | os.PathLike[str], allow_errors: bool) -> Policy:
+    from consentlib.policy.lint import refuse_errors  # here, because a ledger that is only used publishes nothing
+
+    chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+    if not allow_errors:
+        refuse_errors(chosen)
+    return chosen

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from consentlib.checkpoints import CheckpointStore, checkpoint_store
-from consentlib.errors import KeyFileError, LedgerExistsError, LedgerMissingError
+from consentlib.errors import KeyFileError, LedgerError, LedgerExistsError, LedgerMissingError
 from consentlib.keys import Keys, key_path, load_keys, vault_path
 from consentlib.log import check_origin
 from consentlib.store import Store, create_sealed_store, create_store, open_locked_store, open_store
 
 FORMAT: Final = "consentlib.dev/ledger/v1"
+_PATIENCE: Final = 2.0
+"""Seconds; amply what a process takes from its keys to its ledger."""
 
 
 class Opened(NamedTuple):
@@ -37,12 +40,31 @@ def begin(
     """An empty ledger, with a new key file (of `fresh` keys, by default random ones) unless `keys` are handed in themselves.
 
     Raises `LedgerExistsError` and touches nothing if there is a ledger or a checkpoint of one, `KeyFileError` if there are keys
-    or a vault without one.
+    or a vault without one. Of several at once one begins the ledger; the others get `LedgerExistsError`.
     """
     check_origin(origin)
     made, path = (keys, None) if isinstance(keys, Keys) else (fresh or Keys.generate(), key_path(url, keys))
     if path is None and not isinstance(keys, Keys) and not url.startswith("memory:"):
         raise KeyFileError("expected a place for the keys of this ledger, found none; pass `keys` or set CONSENTLIB_KEYS")
+    try:
+        return _begin(url, made, path, origin=origin, checkpoints=checkpoints, sealed=sealed, vault=vault)
+    except KeyFileError:
+        places = (path, vault_path(url, vault) if sealed else None)
+        if not any(place is not None and place.exists() for place in places) or not _appears(url):
+            raise
+        raise LedgerExistsError("expected no ledger at this URL, found one that was begun just now") from None
+
+
+def _begin(
+    url: str,
+    made: Keys,
+    path: Path | None,
+    *,
+    origin: str,
+    checkpoints: CheckpointStore | str | os.PathLike[str] | None,
+    sealed: bool,
+    vault: str | os.PathLike[str] | None,
+) -> Opened:
     try:
         open_locked_store(url).close()
     except LedgerMissingError:
@@ -64,6 +86,19 @@ def begin(
         if path is not None:
             path.unlink()
         raise
+
+
+def _appears(url: str) -> bool:
+    """Whether the ledger is there that keys were found for, or comes now: another process writes the keys just before it."""
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            open_locked_store(url).close()
+            return True
+        except LedgerError:
+            if time.monotonic() > patience:
+                return False
+            time.sleep(0.02)
 
 
 def find(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from attrs import asdict
 
 from consentlib.asking import Asked, Asking, Clock, read_as_name
-from consentlib.errors import LedgerError, NotAllowedError, PermitLapsedError, VerificationError
+from consentlib.errors import InputError, LedgerError, NotAllowedError, PermitLapsedError, VerificationError
 from consentlib.policy import Policy
 from consentlib.reader import has_returned
 from consentlib.recorder import Recorder
@@ -38,13 +38,33 @@ Appending = Callable[[], AbstractContextManager[Recorder]]
 _log = logging.getLogger("consentlib")
 
 
-def address_of(row: Any, address: Address) -> Any:
-    """The address a row names; whatever else it may be, so that the check can say what is wrong with it."""
-    if address is None:
-        return row
-    if callable(address):
-        return address(row)
-    return row.get(address) if hasattr(row, "get") else getattr(row, address, None)
+class Addresses:
+    """Reads the address of each row: whatever it may be, so that the check can say what is wrong with it."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._rows = 0
+        self._without = 0
+
+    def of(self, row: Any) -> Any:
+        """The address a row names; None where it has none."""
+        address = self._address
+        if address is None:
+            return row
+        if callable(address):
+            return address(row)
+        found = row.get(address, _ABSENT) if hasattr(row, "get") else getattr(row, address, _ABSENT)
+        self._rows += 1
+        self._without += found is _ABSENT
+        return None if found is _ABSENT else found
+
+    def problem(self) -> str | None:
+        """What is wrong with the key, where all rows together show that something is."""
+        named = self._rows == 0 or self._without < self._rows
+        return None if named else f"expected rows with `{self._address}`, found none among {self._rows}"
+
+
+_ABSENT: Final = object()
 
 
 class Filtered(Generic[Row]):
@@ -52,16 +72,18 @@ class Filtered(Generic[Row]):
 
     def __init__(self, rows: Iterable[Row], address: Address, check: Callable[[Any], Decision]) -> None:
         self._rows = rows
-        self._address = address
+        self._addresses = Addresses(address)
         self._check = check
         self.counts: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Row]:
         for row in self._rows:
-            decision = self._check(address_of(row, self._address))
+            decision = self._check(self._addresses.of(row))
             self.counts["allowed" if decision.allowed else decision.reason] += 1
             if decision.allowed:
                 yield row
+        if (problem := self._addresses.problem()) is not None:
+            _log.warning("%s", problem)
 
 
 class Send(NamedTuple):
@@ -96,21 +118,35 @@ class Permit:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
-            try:
+            with _behind(error):
                 take_back(self._appending, [self._send])
-            except (LedgerError, VerificationError) as second:  # what went wrong at the hand-over is what the caller must see
-                error.add_note(f"the send stays on record, it could not be taken back: {type(second).__name__}")
-                _log.error("a send that failed could not be taken back: `%s`", type(second).__name__)
 
     def __repr__(self) -> str:
         return f"<Permit use={self.decision.use} channel={self.decision.channel}>"
 
 
+@contextmanager
+def _behind(error: BaseException) -> Iterator[None]:
+    """Take back after an error at the hand-over, which is what the caller must see, whatever becomes of this."""
+    try:
+        yield
+    except (LedgerError, VerificationError) as second:
+        error.add_note(f"the send stays on record, it could not be taken back: {type(second).__name__}")
+        _log.error("a send that failed could not be taken back: `%s`", type(second).__name__)
+
+
 class PermitRun(Generic[Row]):
     """Rows that may be sent to now, each on record before it is drawn. `counts`: `allowed`, and denials by reason.
 
-    Draw a row, send it, draw the next. Rows that are not drawn within a minute of their check are checked again; rows left
-    when the run is closed early are taken back. `failed()` takes back the row drawn last.
+    ::
+
+        with ledger.permits(rows, ...) as run:
+            for row in run:
+                send(row)
+
+    Draw a row, send it, draw the next. An exception in the block takes back the row drawn last and those that were not drawn;
+    a loop without `with` can't do that, as it does not learn of exceptions. Rows that are not drawn within a minute of their
+    check are checked again; rows left when the run is closed early are taken back. `failed()` takes back the row drawn last.
     """
 
     def __init__(
@@ -120,14 +156,37 @@ class PermitRun(Generic[Row]):
         self._asking = asking
         self._clock = clock
         self._rows = iter(rows)
-        self._address = address
+        self._addresses = Addresses(address)
         self._asked = asked
         self._last: Send | None = None
         self._shared = False  # whether an earlier row of the same address was sent to under the last send
         self._failed: set[Send] = set()
+        self._handing = False
+        self._entered = False
+        self._drawing: Generator[Row] | None = None
         self.counts: Counter[str] = Counter()
 
+    def __enter__(self) -> PermitRun[Row]:
+        self._entered = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._entered = False
+        drawing, self._drawing = self._drawing, None
+        if error is not None and self._handing:
+            with _behind(error):
+                self.failed()
+        if drawing is not None:
+            with nullcontext() if error is None else _behind(error):
+                drawing.close()
+
     def __iter__(self) -> Iterator[Row]:
+        drawing = self._draw()
+        if self._entered:  # else a loop that is left drops the last reference, and closes it with that
+            self._drawing = drawing
+        return drawing
+
+    def _draw(self) -> Generator[Row]:
         waiting: list[Row] = []
         size = _FIRST
         while batch := waiting[:size] or list(islice(self._rows, size)):
@@ -145,18 +204,19 @@ class PermitRun(Generic[Row]):
                         self.counts["allowed"] -= 1
                         waiting.append(row)
                         continue
-                    self._last, self._shared = send, send in handed
+                    self._last, self._shared, self._handing = send, send in handed, True
                     handed.add(send)
                     yield row
+                    self._handing = False
             finally:
                 if left := allowed[drawn:]:
-                    # The same address may stand in several rows: what one of them used stays used.
-                    used = {send for _, send in allowed[:drawn]}
-                    take_back(self._appending, [send for _, send in left if send not in used])
+                    take_back(self._appending, [send for _, send in left if send not in handed])
                     self.counts["allowed"] -= len(left)
                     waiting[:0] = [row for row, _ in left]
             spent = max(1, self._clock() - started)
             size = max(1, min(_MOST, size * 4, len(batch) * _BATCH_TIME // spent))
+        if (problem := self._addresses.problem()) is not None:
+            raise InputError(problem)
 
     def failed(self) -> None:
         """Take back the row drawn last: it was not handed over. What an earlier row of the same address used stays used."""
@@ -165,7 +225,7 @@ class PermitRun(Generic[Row]):
         if not self._shared:
             take_back(self._appending, [self._last])
             self._failed.add(self._last)
-        self._last = None
+        self._last, self._handing = None, False
         self.counts["allowed"] -= 1
         self.counts["failed"] += 1
 
@@ -185,7 +245,7 @@ class PermitRun(Generic[Row]):
         allowed: list[tuple[Row, Decision, str]] = []
         returned: set[str] = set()
         sends: dict[tuple[str, str], Send] = {}
-        people = [(row, asking.named(address_of(row, self._address))) for row in rows]
+        people = [(row, asking.named(self._addresses.of(row))) for row in rows]
         with self._appending() as recorder:
             for row, named in people:
                 lives = recorder.view.lives(named.key)

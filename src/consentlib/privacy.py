@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,8 +14,8 @@ from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
 from consentlib.damage import ReadingRows
-from consentlib.errors import FormatError, VerificationError
-from consentlib.fields import read_words
+from consentlib.errors import FormatError, InputError, VerificationError
+from consentlib.fields import read_word
 from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.journal import Line
 from consentlib.keys import Keys
@@ -24,6 +25,7 @@ from consentlib.reader import known, linked
 from consentlib.recorder import Recorder
 from consentlib.store.protocol import EventRow, Life, Suppression
 
+_log = logging.getLogger("consentlib")
 _DAY: Final = 86_400_000
 _MOST_PARTS: Final = 1_000
 
@@ -74,11 +76,19 @@ class Erasure:
 
 
 def erasure_line(keys: Keys, normal: str, now: int, *, reason: str, by: str) -> Line:
-    """The line of the journal that asks for an erasure. Raises `InputError` for a missing reason."""
+    """The line of the journal that asks for an erasure. Never refused: what is no name, and so may be personal, becomes `?`."""
     id = os.urandom(16)
-    said = {"type": "part.erased", "reason": read_words(reason, "reason"), "by": read_words(by, "by")}
+    said = {"type": "part.erased", "reason": _word(reason, "reason"), "by": _word(by, "by")}
     stamp = address_key(keys.suppression, normal)
     return Line(id, id, os.urandom(16), now, (address_key(keys.address, normal),), stamp, said)
+
+
+def _word(value: str, where: str) -> str:
+    try:
+        return read_word(value, where)
+    except InputError:
+        _log.warning("an erasure is kept with `?` as its `%s`: expected a name, found something else", where)
+        return "?"
 
 
 def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Callable[[Sequence[Line]], object]) -> Erasure:
@@ -169,7 +179,7 @@ def review(recorder: Recorder, *, by: str) -> Review:
     A row stays while it holds a stop, or while somebody who came back stands on it: without it, a consent from before the
     erasure would count again.
     """
-    read_words(by, "by")
+    read_word(by, "by")
     due = [row for row in recorder.view.all_suppressions() if row.review_at <= recorder.time]
     needed = {life.suppressed for life in recorder.view.all_lives()} if due else set()
     going = [row.key for row in due if not json.loads(row.stops) and row.key not in needed]

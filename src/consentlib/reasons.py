@@ -748,3 +748,17 @@ _DENY: Final = (
 )
 
 REASONS: Final[dict[str, Reason]] = {reason.code: reason for reason in (*_ALLOW, *_DENY)}
+
+BY_RULE: Final[dict[tuple[str, str], Reason]] = {
+    ("consent_missing", "only.processor"): _no(
+        "consent_missing",
+        ("GDPR 28", *_CONSENT),
+        "a processor that the policy names, or a consent that names this company as a partner",
+        (
+            "The policy names no such processor, and there is no consent to give the data to another company.",
+            "Politikken nævner ikke denne databehandler, og der er intet samtykke til at give oplysningerne til andre.",
+        ),
+        ("You have not agreed to this use.", "Du har ikke sagt ja til denne brug."),
+    ),
+}
+"""What explains a reason better where a rule of this id gave it."""

@@ -20,6 +20,7 @@ from consentlib.audit.verify import verify_view
 from consentlib.checkpoints import CheckpointStore
 from consentlib.checkpoints.making import agrees
 from consentlib.errors import InputError, StoreUnavailableError
+from consentlib.fields import read_word
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.ledger import Ledger
@@ -79,9 +80,7 @@ def recover(
     does not go back to the backup, unless `without_journal`; `LedgerExistsError`, `KeyFileError`, `InputError` as
     `Ledger.create`.
     """
-    for name, value in (("by", by), ("reason", reason)):
-        if type(value) is not str or not 0 < len(value) <= 128 or not value.isascii():
-            raise InputError(f"expected 1 to 128 ASCII characters in `{name}`, found something else")
+    said = {"by": read_word(by, "by"), "reason": read_word(reason, "reason")}
     old = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
     with closing(old.store):
         old.keys.verify(old.store.meta)
@@ -99,7 +98,7 @@ def recover(
             with closing(new.store):
                 lost = transfer(view, new.store, progress=progress)
                 facts: dict[str, Any] = {"from": old_origin, "size": report.size, "root": base64(report.root).decode()}
-                facts |= {"by": by, "reason": reason, "journal": lines is not None}
+                facts |= {**said, "journal": lines is not None}
                 facts |= {} if note is None else {"checkpoint": note.decode("utf-8", "replace")}
                 stops, erasures = _append(new, facts, lost, lines or [], clock or new.store.clock)
     with Ledger.open(new_url, clock=clock, **place) as ledger:  # type: ignore[arg-type]

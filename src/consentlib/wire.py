@@ -7,6 +7,7 @@ refused; stops are kept with what could be read, and their text is kept beside i
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from datetime import date as Date
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from consentlib.errors import ConsentlibError, EventError, FormatError, TimeErro
 from consentlib.events import KINDS, Event, Evidence, FormState, Stop, slots
 
 _TIMES = frozenset({"occurred_at", "valid_until"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_line(line: str | bytes) -> Event:
@@ -110,7 +112,7 @@ def _structure(cls: type[Event], fields: dict[str, Any]) -> Event:
     for name in _TIMES & fields.keys():
         if ready[name] is not None:
             try:
-                ready[name] = read_time(ready[name])
+                ready[name] = _EPOCH + timedelta(milliseconds=read_time(ready[name]))  # no number: it may be before 2000
             except TimeError as error:
                 raise EventError(f"{error} in `{name}`", field=name) from None
     try:

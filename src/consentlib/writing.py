@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -32,14 +33,18 @@ _log = logging.getLogger("consentlib")
 
 
 def withdrawal(
-    address: str, *, uses: Scope, controller: str | None, limited: bool | None, **common: Any
+    address: str, *, uses: Scope, controller: str | None, limited: bool | None, event_id: str | None, **common: Any
 ) -> list[ConsentWithdrawn | ObjectionRaised]:
-    """What a withdrawal is recorded as: an objection to direct marketing too, unless the person limited it."""
-    withdrawn = ConsentWithdrawn(address, uses=uses, controller=controller, **common)
+    """What a withdrawal is recorded as: an objection to direct marketing too, unless the person limited it.
+
+    The objection's id follows from that of the withdrawal, so that a repeat finds both.
+    """
+    withdrawn = ConsentWithdrawn(address, uses=uses, controller=controller, event_id=event_id, **common)
     narrow = withdrawn.uses != ALL or withdrawn.controller is not None
     if narrow if limited is None else limited is True:
         return [evolve(withdrawn, limited=True)]
-    return [withdrawn, ObjectionRaised(address, **common)]
+    named = None if withdrawn.event_id is None else f"objection:{sha256(withdrawn.event_id.encode()).hexdigest()}"
+    return [withdrawn, ObjectionRaised(address, event_id=named, **common)]
 
 
 class Writing:

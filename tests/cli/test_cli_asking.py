@@ -77,7 +77,8 @@ def test_check_of_an_order_and_of_an_unknown_use(run: Run, shop: str) -> None:
 def test_undeclared_marketing_denies(run: Run, shop: str) -> None:
     """A flag left out is undeclared, not false."""
     told = json.loads(run("check", shop, "anna@example.dk", "--use", "newsletter", "--json").stdout)
-    assert told["reason"] == "missing_fact"
+    assert (told["reason"], told["determined_by"][0]["lacks"]) == ("missing_fact", "marketing")
+    assert told["text"]["en"].endswith(" Missing: `marketing`.")
 
 
 def test_mode_lets_a_denial_through_and_says_so(run: Run, shop: str) -> None:
@@ -116,4 +117,6 @@ def test_history_shows_what_is_held(run: Run, shop: str) -> None:
     assert told[0]["person"]["evidence"]["ip"] == "192.0.2.1"
     assert set(told[0]) == {"index", "recorded_at", "kind", "facts", "person"}
     run("erase", shop, "anna@example.dk", "--reason", "art17", "--by", "dpo")
+    assert result.stderr == "3 entries\npersonal parts: --json\n"
+    assert run("history", shop, "anna@example.dk").stderr == "4 entries\n"
     assert run("history", shop, "nobody@example.dk").stderr == "0 entries\n"

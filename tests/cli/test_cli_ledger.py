@@ -65,6 +65,23 @@ def test_a_mistyped_key_of_a_policy_gets_the_near_name(run: Run, tmp_path: Path)
     assert "`passivity_days`" in run("policy", "check", policy).stderr
 
 
+def test_a_policy_with_errors_is_listed_and_refused(run: Run, url: str, tmp_path: Path) -> None:
+    """`init` and `publish` say a line for each error, exit 2 and change nothing, unless the errors are allowed."""
+    path = tmp_path / "void.toml"
+    path.write_text(starter().replace("prechecked = false", "prechecked = true", 1), encoding="utf-8")
+    new = tmp_path / "new" / "shop.db"
+    new.parent.mkdir()
+    for command in (("init", f"sqlite:///{new}", "--policy", path), ("publish", url, path)):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        listed, refusal = result.stderr.splitlines()
+        assert listed.startswith(f"{path}: forms.footer.prechecked: error: ")
+        assert refusal.startswith("consentlib: expected a policy without errors, found 1; ")
+    assert list(new.parent.iterdir()) == []
+    assert run("init", f"sqlite:///{new}", "--policy", path, "--allow-errors").exit_code == 0
+    assert json.loads(run("publish", url, path, "--json", "--allow-errors").stdout)["entry"] == 1
+
+
 def test_publish_puts_a_new_policy_in_force(run: Run, url: str, tmp_path: Path) -> None:
     """`publish` appends the policy, and decisions name its version."""
     newer = tmp_path / "newer.toml"
@@ -196,7 +213,7 @@ def test_stop_takes_one_address(run: Run, url: str, lines: Lines) -> None:
 
 
 def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path) -> None:
-    """Tables, quotes, other encodings, empty lines and nonsense: every person is stopped, nothing is an error."""
+    """Tables, quotes, other encodings, empty lines and nonsense: every person is stopped; lines without address are named."""
     listed = tmp_path / "stops.csv"
     listed.write_bytes(
         b"\xef\xbb\xbfEmail Address,First Name\r\n"
@@ -209,7 +226,8 @@ def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path)
         b"\x00\xff\r\n"
     )
     result = run("stop", url, listed, "--json")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
+    assert result.stderr.startswith("consentlib: no known form of address in lines 1, 6, 9: kept word for word")
     for address in (
         "anna@example.dk",
         "bo@example.dk",
@@ -219,7 +237,7 @@ def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path)
         "+4512345678",
     ):
         assert "consent.withdrawn" in run("history", url, address).stdout, address
-    assert json.loads(result.stdout) == {"stops": 10, "unreadable": 5}
+    assert json.loads(result.stdout) == {"stops": 10, "unreadable": 3}
 
 
 @pytest.mark.parametrize(
@@ -228,18 +246,63 @@ def test_stop_takes_a_list_and_never_refuses(run: Run, url: str, tmp_path: Path)
 def test_stop_takes_a_table_that_is_none(run: Run, url: str, tmp_path: Path, table: bytes) -> None:
     """A cell longer than a table's reader takes, or lines with the ends of old, keep nobody's stop from being recorded."""
     (tmp_path / "stops.csv").write_bytes(table)
-    assert run("stop", url, tmp_path / "stops.csv").exit_code == 0
+    assert run("stop", url, tmp_path / "stops.csv").stdout.endswith("recorded\n")
     assert "consent.withdrawn" in run("history", url, "bo@example.dk").stdout
 
 
-@pytest.mark.parametrize("odd", ["", "-anna@example.dk", "nobody at all", "x" * 5_000, "æ\u0301@@", "missing/list.csv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_an_address_in_any_column_is_stopped(run: Run, url: str, tmp_path: Path, delimiter: str) -> None:
+    """Of a row every cell that is an address is taken, readable or not, and nothing else of the row is kept."""
+    listed = tmp_path / "stops.csv"
+    rows = (("1001", "Anna", "anna@example.dk", "+45 12 34 56 78"), ("1002", "Bo <bo@example.dk>", "b..o@example.dk"))
+    listed.write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    result = run("stop", url, listed)
+    assert result.stdout == "4 stops recorded\n"
+    assert (result.exit_code, "in line 2:" in result.stderr) == (1, True)
+    for address in ("anna@example.dk", "+4512345678", "bo@example.dk", "b..o@example.dk"):
+        assert "consent.withdrawn" in run("history", url, address).stdout, address
+    assert "consent.withdrawn" not in run("history", url, "1001").stdout
+
+
+def test_a_list_of_addresses_ends_well(run: Run, url: str, tmp_path: Path) -> None:
+    """Where each line holds an address nothing is remarked: exit 0."""
+    listed = tmp_path / "stops.txt"
+    listed.write_text("anna@example.dk\nBo <bo@example.dk>\n\n")
+    result = run("stop", url, listed)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "2 stops recorded\n", "")
+
+
+def test_many_lines_without_address_are_named_in_one_line(run: Run, url: str) -> None:
+    """The first ten, and how many more."""
+    told = run("stop", url, "-", input="nobody\n" * 1_012).stderr
+    assert "in lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 1,002 more: kept" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "odd", ["anna..b@example.dk", "æ\u0301@@", "12 34 56 78", "+45", "phone:", "Post : \x07", "x" * 5_000 + "@"]
+)
 def test_an_odd_address_is_stopped_and_remarked(run: Run, url: str, odd: str) -> None:
-    """What is no address is kept word for word; the answer does not repeat it."""
+    """What is meant as an address and is none is kept word for word, exit 1; the answer does not repeat it."""
     result = run("stop", url, odd)
-    assert result.exit_code == 0
-    assert result.stdout == "1 stop recorded\n"
-    assert ("kept word for word" in result.stderr) is (odd != "-anna@example.dk")
-    assert "consent.withdrawn" in run("history", url, *(("--", odd) if odd.startswith("-") else (odd,))).stdout
+    assert (result.exit_code, result.stdout) == (1, "1 stop recorded\n")
+    assert result.stderr == "consentlib: no known form of address: kept word for word; look at what was meant\n"
+    assert "consent.withdrawn" in run("history", url, odd).stdout
+
+
+def test_an_address_may_begin_like_an_option(run: Run, url: str) -> None:
+    """A hyphen in front makes no difference to a stop."""
+    assert run("stop", url, "-anna@example.dk").exit_code == 0
+    assert "consent.withdrawn" in run("history", url, "--", "-anna@example.dk").stdout
+
+
+@pytest.mark.parametrize("mistyped", ["", "nobody at all", "x" * 5_000, "missing/list.csv", "no-thanks.txt"])
+def test_a_mistyped_file_is_no_stop(run: Run, url: str, mistyped: str) -> None:
+    """What is neither a file nor meant as an address: exit 2, nothing is recorded; in a list it would be kept."""
+    result = run("stop", url, mistyped)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "consentlib: expected an address or the name of a file, found neither; nothing was recorded\n"
+    assert run("history", url, mistyped).stdout == ""
 
 
 def test_a_list_named_like_an_address_is_both(run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def make(folder: Path) -> None:
 
     (folder / "rotated.key.txt").write_text(f"{ledger.rotate_key()}\n")
     clock.tick(24)
-    ledger.disclose(ANN, folder / "disclosure.zip", by="dpo", reason="access request")
+    ledger.disclose(ANN, folder / "disclosure.zip", by="dpo", reason="art15")
     changed = starter().replace('version = "3"', 'version = "4"').replace("passivity_days = 365 ", "passivity_days = 30 ")
     ledger.publish(parse_policy(changed))
     stop = ledger.withdraw(BO, via="unsubscribe_link", text="no more, thanks")

@@ -1,10 +1,12 @@
 """Asking: defaults, times, modes, and that nothing anyone asks makes a check raise."""
 
 import logging
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +237,48 @@ def test_rows_that_cannot_be_read(tmp_path: Any, caplog: pytest.LogCaptureFixtur
         assert not list(shop.ledger.permits([ANN], use="marketing_newsletter", message=LETTER))
     assert "can't be read" in caplog.text
     shop.ledger.close()
+
+
+SOFT = POLICY.overlay(parameters={"soft_opt_in_channels": ["email"]})
+SOFT = evolve(
+    SOFT, uses={**SOFT.uses, "marketing_newsletter": evolve(SOFT.uses["marketing_newsletter"], grounds=("soft_opt_in",))}
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fact"),
+    [
+        ({"use": "newsletter"}, "marketing"),
+        ({"use": "newsletter", "message": LETTER}, "own_products"),
+        ({"use": "newsletter", "message": evolve(LETTER, own_products=True)}, "product_category"),
+        ({"use": "delivery"}, "order"),
+        ({"use": "campaign_prize"}, "campaign"),
+    ],
+)
+def test_a_missing_fact_is_named(shop: Shop, asked: dict[str, Any], fact: str) -> None:
+    """The answer and its sentence for the shop say which one; the person is not bothered with it."""
+    shop.ledger.publish(SOFT, allow_errors=True)
+    shop.ledger.record(OrderPlaced(ANN, order="o1", product_category="toys", optout_offered=True))
+    decision = shop.ledger.check(ANN, **asked)
+    assert (decision.reason, decision.determined_by[0].lacks) == ("missing_fact", fact)
+    assert decision.text().endswith(f" Missing: `{fact}`.")
+    assert decision.text("da").endswith(f" Mangler: `{fact}`.")
+    assert fact not in decision.text(reader="person")
+    assert decision.as_dict()["determined_by"][0]["lacks"] == fact
+
+
+def test_an_unknown_processor_is_named_as_the_obstacle(shop: Shop) -> None:
+    """Whose consent is missing is not the customer's to this use: neither sentence nor repair ask for that."""
+    shop.sign_up(ANN)
+    asked: dict[str, Any] = {"use": "newsletter", "message": evolve(LETTER, processor="mailchimpp")}
+    decision = shop.ledger.check(ANN, **asked)
+    assert (decision.reason, decision.determined_by[0].rule) == ("consent_missing", "only.processor")
+    assert decision.text().startswith("The policy names no such processor")
+    assert decision.would_allow_if[0].startswith("a processor that the policy names")
+    with pytest.raises(NotAllowedError) as caught:
+        shop.ledger.permit(ANN, **asked)
+    assert caught.value.__notes__ == [decision.text()]
+    assert pickle.loads(pickle.dumps(caught.value)).__notes__ == [decision.text()]
 
 
 def test_filter(shop: Shop) -> None:

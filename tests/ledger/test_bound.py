@@ -165,7 +165,7 @@ def test_stop_stays_where_the_shop_rolls_back(shop: Shop, begin: Begin) -> None:
     with shop.ledger.bind(connection) as bound:
         place(connection, "o1")
         assert bound.withdraw(ANN, text="no more").index is not None
-        bound.withdraw("eva@example.dk")
+        assert bound.withdraw("eva@example.dk", event_id="h1") == bound.withdraw("eva@example.dk", event_id="h1")
         assert bound.check(ANN, use="marketing_newsletter", message=LETTER).reason == "objection_direct_marketing"
         assert shop.newsletter(ANN).reason == "objection_direct_marketing"
     connection.rollback()

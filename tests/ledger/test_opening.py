@@ -2,11 +2,13 @@
 
 import multiprocessing
 import stat
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from consentlib import ConsentlibError, Ledger
+from consentlib import ConsentlibError, Ledger, opening
 from consentlib.errors import (
     FormatError,
     KeyFileError,
@@ -16,6 +18,7 @@ from consentlib.errors import (
     StoreUnavailableError,
 )
 from consentlib.keys import Keys
+from consentlib.store import open_locked_store
 from shop import NOW, POLICY, Clock, Shop
 
 
@@ -72,31 +75,61 @@ def test_create_where_nothing_can_be_made(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
-def create(url: str, results: "multiprocessing.Queue[str]") -> None:
+def create(url: str, results: "multiprocessing.Queue[str]", sealed: bool) -> None:
     """One of several processes."""
     try:
-        Ledger.create(url, policy=POLICY).close()
+        Ledger.create(url, policy=POLICY, sealed=sealed).close()
     except ConsentlibError as error:
         results.put(type(error).__name__)
     else:
         results.put("made")
 
 
-def test_two_processes_at_once(tmp_path: Path) -> None:
-    """One makes the ledger, the others are told so; the key file is that ledger's."""
+@pytest.mark.parametrize("sealed", [False, True])
+def test_two_processes_at_once(tmp_path: Path, sealed: bool) -> None:
+    """One makes the ledger, the others are told that there is one; the key file is that ledger's."""
     url = f"sqlite:///{tmp_path}/shop.db"
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[str] = context.Queue()
-    processes = [context.Process(target=create, args=(url, results)) for _ in range(4)]
+    processes = [context.Process(target=create, args=(url, results, sealed)) for _ in range(4)]
     for process in processes:
         process.start()
     found = [results.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
-    assert found.count("made") == 1
-    assert set(found) <= {"made", "LedgerExistsError", "KeyFileError"}
+    assert sorted(found) == [*["LedgerExistsError"] * 3, "made"]
     with Ledger.open(url) as ledger:
         assert ledger.verify().size == 1
+
+
+def test_keys_of_a_ledger_that_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that another process has written and not yet begun its ledger for are no lost keys."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+
+    def slow(self: Keys, path: Path) -> None:
+        save(self, path)
+        thread.start()
+        begun.wait(30)
+
+    def second() -> None:
+        try:
+            Ledger.create(url, policy=POLICY)
+        except ConsentlibError as error:
+            found.append(type(error).__name__)
+
+    def find(of: str) -> Any:
+        looked.append(of)
+        if len(looked) == 3:
+            begun.set()
+        return open_locked_store(of)
+
+    save, found, looked, begun, thread = Keys.save, list[str](), list[str](), threading.Event(), threading.Thread(target=second)
+    monkeypatch.setattr(opening, "open_locked_store", find)
+    monkeypatch.setattr(Keys, "save", slow)
+    with Ledger.create(url, policy=POLICY) as ledger:
+        thread.join()
+        assert ledger.verify().size == 1
+    assert found == ["LedgerExistsError"]
 
 
 def test_open_refuses(tmp_path: Path, shop: Shop) -> None:

@@ -1,11 +1,14 @@
 """Permits: recorded before the hand-over, void after a minute, taken back where nothing was handed over."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from consentlib import NotAllowedError
+from consentlib import Message, NotAllowedError
 from consentlib.errors import InputError, LedgerError, PermitLapsedError, StoreUnavailableError
+from consentlib.permits import PermitRun
 from shop import LETTER, Shop
 
 ANN = "ann@example.dk"
@@ -110,6 +113,64 @@ def test_only_for_now(shop: Shop) -> None:
             shop.ledger.permits([ANN], **ASKED, **{name: before})
 
 
+UNLAWFUL: list[tuple[dict[str, Any], str]] = [
+    ({"use": "newslettr"}, "unknown_use"),
+    ({"channel": "emial"}, "unknown_channel"),
+    ({"channel": "device"}, "unknown_channel"),
+    ({"controller": "otherhsop"}, "consent_controller_mismatch"),
+    ({"data": ["shoe_size"]}, "data_category_not_permitted"),
+    ({"message": Message()}, "missing_fact"),
+    ({"message": Message(marketing=True, unsubscribe=True)}, "message_obligation_unmet"),
+    ({"message": evolve(LETTER, processor="mailchimpp")}, "consent_missing"),
+    ({"use": "delivery", "message": Message(marketing=True)}, "message_obligation_unmet"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "reason"), UNLAWFUL)
+def test_what_no_row_can_change_is_told(
+    shop: Shop, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any], reason: str
+) -> None:
+    """A question that is denied for anybody raises in `permits` as in `permit`, and `filter` logs it once."""
+    asked = {**ASKED, **wrong}
+    with pytest.raises(NotAllowedError) as alone:
+        shop.ledger.permit(ANN, **asked)
+    with pytest.raises(NotAllowedError) as together:
+        shop.ledger.permits([ANN], **asked)
+    assert not alone.value.decision
+    assert together.value.decision.reason == reason
+    assert list(shop.ledger.filter([ANN, ANN], **asked)) == []
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
+    assert reason in caplog.text
+    assert kinds(shop) == []
+
+
+def test_what_may_be_about_a_person_raises_nothing(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Where an address could be allowed, or the mode lets the denial through, a run counts as ever."""
+    run = shop.ledger.permits(["bo@example.dk"], **ASKED)
+    assert (list(run), run.counts) == ([], {"unknown_subject": 1})
+    assert list(shop.ledger.filter([ANN], use="delivery")) == []
+    assert list(shop.ledger.permits(["customer:7"], use="delivery")) == []
+    watching = Shop(mode="observe").ledger
+    assert list(watching.permits([ANN], use="marketing", message=Message())) == [ANN]
+    with pytest.raises(NotAllowedError, match="unknown_use"):
+        watching.permits([ANN], use="newslettr")
+    assert caplog.text == ""
+
+
+def test_a_key_that_no_row_has_is_told(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """`permits` raises at the end, when all rows have shown it, and `filter` logs; rows without it among others are counted."""
+    for rows in ([{"mail": ANN}, {"mail": None}], [Shop()]):
+        run = shop.ledger.permits(rows, address="maill", **ASKED)
+        with pytest.raises(InputError, match=f"found none among {len(rows)}"):
+            list(run)
+        assert run.counts == {"invalid_address": len(rows)}
+        assert list(shop.ledger.filter(rows, address="maill", **ASKED)) == []
+        assert f"found none among {len(rows)}" in caplog.text
+    assert list(shop.ledger.permits([{}, {"mail": ANN}], address="mail", **ASKED)) == [{"mail": ANN}]
+    assert list(shop.ledger.permits([{"mail": None}], address="mail", **ASKED)) == []
+    assert list(shop.ledger.permits(list[Any](), address="mail", **ASKED)) == []
+
+
 def test_batches(shop: Shop) -> None:
     """A run records its sends in few entries, which hold random ids and nothing else of a person, and counts its reasons."""
     rows = [*people(shop, 100), "bo@example.dk", "nonsense", None]
@@ -168,6 +229,69 @@ def test_closed_early(shop: Shop) -> None:
     assert run.counts["allowed"] == 1
     assert kinds(shop, rows[0]) == ["message.sent"]
     assert kinds(shop, rows[1]) == ["message.sent", "message.failed"]
+
+
+def send_until(run: PermitRun[str], bad: str, before: Callable[[], object] = lambda: None) -> None:
+    """Hand over the rows of a run, up to one at which the mail server fails."""
+    with run:
+        for row in run:
+            if row == bad:
+                before()
+                raise OSError("smtp")
+
+
+def test_an_exception_in_a_run_takes_back_the_row(shop: Shop) -> None:
+    """Inside `with` a hand-over that raises is no send, nor is what was not drawn; what was handed over before stays."""
+    rows = people(shop, 4)
+    run = shop.ledger.permits(rows, **ASKED)
+    with pytest.raises(OSError, match="smtp") as caught:
+        send_until(run, rows[1])
+    taken_back = ["message.sent", "message.failed"]
+    assert [kinds(shop, row) for row in rows] == [["message.sent"], taken_back, taken_back, taken_back]
+    assert run.counts == {"allowed": 1, "failed": 1}
+    assert caught.traceback  # which keeps the loop alive until here
+    shop.ledger.verify(read_models=True)
+
+
+def test_a_run_left_without_exception_keeps_the_row(shop: Shop) -> None:
+    """Who leaves the loop after a hand-over has sent that row; and who comes to its end has sent them all."""
+    rows = people(shop, 3)
+    with shop.ledger.permits(rows, **ASKED) as run:
+        for _ in run:
+            break
+    assert [kinds(shop, row) for row in rows] == [["message.sent"]] + 2 * [["message.sent", "message.failed"]]
+    with shop.ledger.permits(rows[:1], **ASKED) as run:
+        assert list(run) == rows[:1]
+    assert (kinds(shop, rows[0]), run.counts) == (["message.sent", "message.sent"], {"allowed": 1})
+
+
+def test_an_exception_between_rows_takes_back_nothing_that_was_handed_over(shop: Shop) -> None:
+    """What goes wrong while the next row is drawn, or after `failed()`, or for a second row of one person, undoes no send."""
+    rows = people(shop, 20)
+
+    def end(rows: list[str], broken: bool = False) -> Iterator[str]:
+        yield from rows
+        if broken:
+            raise OSError("list")
+
+    with pytest.raises(OSError, match="list"), shop.ledger.permits(end(rows[:16], broken=True), **ASKED) as run:
+        assert len(list(run)) == 16
+    assert kinds(shop, rows[15]) == ["message.sent"]
+    run = shop.ledger.permits(rows[16:17], **ASKED)
+    with pytest.raises(OSError, match="smtp"):
+        send_until(run, rows[16], run.failed)
+    assert kinds(shop, rows[16]) == ["message.sent", "message.failed"]
+    with pytest.raises(OSError, match="smtp"):
+        send_until(shop.ledger.permits([ANN, ANN.upper()], **ASKED), ANN.upper())
+    assert kinds(shop) == ["message.sent"]
+
+
+def test_an_exception_in_a_run_is_not_hidden_by_the_store(shop: Shop) -> None:
+    """Where the rows can't be taken back the caller still sees what went wrong at the hand-over, with a note."""
+    rows = people(shop, 3)
+    with pytest.raises(OSError, match="smtp") as caught:
+        send_until(shop.ledger.permits(rows, **ASKED), rows[0], shop.ledger.close)
+    assert any("could not be taken back" in note for note in caught.value.__notes__)
 
 
 def test_failed_row(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from consentlib.errors import (
     EventError,
     InputError,
     LedgerError,
+    PolicyError,
     StoreUnavailableError,
 )
 from consentlib.events import (
@@ -175,7 +177,9 @@ def test_withdraw_takes_any_address(shop: Shop, place: int) -> None:
 
 
 @pytest.mark.parametrize("place", range(len(GARBAGE)))
-@pytest.mark.parametrize("field", ["via", "uses", "channels", "controller", "limited", "evidence", "text", "occurred_at"])
+@pytest.mark.parametrize(
+    "field", ["via", "uses", "channels", "controller", "limited", "evidence", "text", "occurred_at", "event_id"]
+)
 def test_withdraw_takes_any_field(shop: Shop, field: str, place: int) -> None:
     """What can't be read in a withdrawal never narrows it: marketing stops, also where it does not rest on consent."""
     shop.sign_up(ANN)
@@ -222,6 +226,19 @@ def test_withdraw_scopes(shop: Shop) -> None:
     assert not shop.newsletter(ANN)
     last = shop.ledger.history(ANN)[-1].facts or {}
     assert (last["uses"], last.get("limited", False)) == ("all", False)
+
+
+@pytest.mark.parametrize("limited", [None, True])
+@pytest.mark.parametrize("event_id", ["hook-7", "x" * 128])
+def test_a_withdrawal_handed_in_again_is_found(shop: Shop, event_id: str, limited: bool | None) -> None:
+    """By its `event_id` both of its entries are known; other content under that id is a stop of its own."""
+    first = shop.ledger.withdraw(ANN, event_id=event_id, limited=limited, occurred_at=NOW)
+    before = size(shop.ledger)
+    assert before == (3 if limited is None else 2)
+    assert shop.ledger.withdraw(ANN, event_id=event_id, limited=limited, occurred_at=NOW) == first
+    assert size(shop.ledger) == before
+    assert shop.ledger.withdraw("bo@example.dk", event_id=event_id, limited=limited).index == before
+    assert shop.newsletter("bo@example.dk").reason != "unknown_subject"
 
 
 def test_withdraw_of_a_time_before_anything(shop: Shop) -> None:
@@ -344,6 +361,26 @@ def test_publish(shop: Shop) -> None:
     with pytest.raises(InputError, match="wording"):
         shop.ledger.publish(changed)
     assert size(shop.ledger) == before
+
+
+VOID = parse_policy(starter().replace("prechecked = false", "prechecked = true", 1))
+
+
+def test_a_policy_with_errors_is_not_put_in_force(shop: Shop, tmp_path: Path) -> None:
+    """What the linter finds is listed in the refusal, and nothing is begun or recorded; a shop may know better."""
+    before = size(shop.ledger)
+    with pytest.raises(PolicyError, match=r"found 1\n") as refused:
+        shop.ledger.publish(VOID)
+    assert [(one.key, one.code) for one in refused.value.findings] == [("forms.footer.prechecked", "form_void")]
+    assert len(refused.value.__notes__) == 1
+    assert size(shop.ledger) == before
+    with pytest.raises(PolicyError):
+        Ledger.create(f"sqlite:///{tmp_path / 'new.db'}", policy=VOID)
+    assert list(tmp_path.iterdir()) == []
+    shop.ledger.publish(VOID, allow_errors=True)
+    assert shop.ledger.policy == VOID
+    with Ledger.create("memory:", policy=VOID, allow_errors=True) as ledger:
+        assert ledger.policy == VOID
 
 
 def test_publishing_at_once(shop: Shop) -> None:

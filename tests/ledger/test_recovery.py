@@ -55,7 +55,7 @@ def restored(shop: Shop) -> Shop:
 def recovered(shop: Shop, **more: object) -> tuple[Recovery, Ledger]:
     """The shop's new ledger."""
     url = f"sqlite:///{shop.path.parent}/new.db"
-    done = recover(shop.url, url, by="ops", reason="disk failure", clock=shop.clock, **more)  # type: ignore[arg-type]
+    done = recover(shop.url, url, by="ops", reason="disk-failure", clock=shop.clock, **more)  # type: ignore[arg-type]
     return done, Ledger.open(url, clock=shop.clock)
 
 

@@ -50,7 +50,7 @@ def withdraw_many(shop: Shop) -> None:
 
 def recovered(shop: Shop, **more: Any) -> tuple[Recovery, Ledger]:
     url = f"sqlite:///{shop.path.parent}/new.db"
-    done = recover(shop.url, url, by="ops", reason="disk failure", clock=shop.clock, **more)
+    done = recover(shop.url, url, by="ops", reason="disk-failure", clock=shop.clock, **more)
     return done, Ledger.open(url, clock=shop.clock)
 
 

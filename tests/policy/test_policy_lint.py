@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from consentlib.policy import Policy, parse_policy
+from consentlib.policy import Policy, parse_policy, starter
 from consentlib.policy.lint import Finding, lint
 
 WORDING = ("texts", "nlp-1", "wording", "en")
@@ -61,6 +61,23 @@ def test_each_lint_fires(change: Any, key: tuple[str, ...], value: Any, severity
     found: tuple[Finding, ...] = lint(change((key, value)))
     assert {(finding.severity, finding.code) for finding in found} == {(severity, code)}
     assert all(finding.key.startswith(".".join(key[:2])) for finding in found)
+
+
+def test_what_a_copy_leaves_of_the_starter_is_found() -> None:
+    """In a policy of another company each name, id, address and wording of the starter's shop is a placeholder left."""
+    renamed = starter().replace("Littlesteps", "Bjornebo").replace("privacy@littlesteps.dk", "privacy@bjornebo.dk")
+    found = lint(parse_policy(renamed))
+    assert {(finding.severity, finding.code) for finding in found} == {("warning", "placeholder")}
+    keys = {finding.key for finding in found}
+    assert {"policy.id", "policy.controller", "policy.security.en", "policy.security.da", "controllers.littlesteps"} <= keys
+    assert {"controllers.othershop.contact", "texts.nl-1.wording.da", "texts.nl-1.controllers"} <= keys
+    assert not {"controllers.littlesteps.name", "controllers.littlesteps.contact", "texts.offers-1.wording.en"} & keys
+    for old, new in (("littlesteps", "bjornebo"), ("Othershop", "Sister"), ("othershop", "sister")):
+        renamed = renamed.replace(old, new)
+    assert {finding.key for finding in lint(parse_policy(renamed))} == {"policy.security.en", "policy.security.da"}
+    for old, new in (("pseudonymous consent log with", "log with"), ("pseudonym samtykkelog", "log")):
+        renamed = renamed.replace(old, new)
+    assert lint(parse_policy(renamed)) == ()
 
 
 def test_both_companies_of_a_text_must_be_named(change: Any) -> None:

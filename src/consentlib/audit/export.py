@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consentlib.audit.readme import export_readme
 from consentlib.damage import ReadingRows
 from consentlib.errors import StoreUnavailableError
-from consentlib.fields import read_words
+from consentlib.fields import read_word
 from consentlib.log import format_line
 from consentlib.log.merkle import frontier_root
 from consentlib.notary import Notary
@@ -34,11 +34,11 @@ def record_export(recorder: Recorder, *, by: str | None, reason: str | None) -> 
 def made(recorder: Recorder, scope: str, *, by: str | None, reason: str | None, address: str | None = None) -> None:
     """Append the entry `export.made`, which the file to come will hold.
 
-    `scope` is `whole` or `person`; `by` is a role and `reason` a word, both 1 to 128 ASCII characters and optional;
+    `scope` is `whole` or `person`; `by` is a role and `reason` a word, both optional names, no free text;
     `address` is the id of the person's, so that it shows in the person's history. Raises `InputError`.
     """
     facts: dict[str, Any] = {"occurred_at": recorder.time, "scope": scope}
-    facts |= {name: read_words(said, name) for name, said in (("by", by), ("reason", reason)) if said is not None}
+    facts |= {name: read_word(said, name) for name, said in (("by", by), ("reason", reason)) if said is not None}
     if address is not None:
         facts["address"] = address
     recorder.append("export.made", facts)

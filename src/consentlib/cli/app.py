@@ -19,12 +19,13 @@ from consentlib.cli.asking import check, filter_, history
 from consentlib.cli.copy_command import copy
 from consentlib.cli.demo import demo
 from consentlib.cli.doctor import doctor
-from consentlib.cli.ledger_commands import erase, init, publish, record, review, stop
+from consentlib.cli.ledger_commands import erase, init, publish, record, review
 from consentlib.cli.output import LEDGER, USAGE, Failure, exit_code, one_line
 from consentlib.cli.policy_commands import policy
 from consentlib.cli.proof_commands import checkpoint, disclose, export, key, receipt, rotate_key, verify, verify_receipt
 from consentlib.cli.recovery_commands import journal, recover
 from consentlib.cli.report_command import report
+from consentlib.cli.stop_command import stop
 from consentlib.errors import ConsentlibError
 
 

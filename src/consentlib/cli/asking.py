@@ -181,6 +181,8 @@ def history(place: Place, json_: bool, address: str) -> None:
         return
     output.say_table([(str(one.index), show_time(one.recorded_at), one.kind, _facts(one.facts)) for one in entries])
     note(plural(len(entries), "entry", "entries"))
+    if any(one.person for one in entries):
+        note("personal parts: --json")
 
 
 def _facts(facts: dict[str, Any] | None) -> str:

@@ -1,33 +1,28 @@
-"""Commands that change a ledger: init, publish, record, stop, erase, review."""
+"""Commands that change a ledger: init, publish, record, erase, review."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 from attrs import evolve, frozen
 
-from consentlib.addresses import normalise
 from consentlib.checkpoints import CheckpointsOnDisk
 from consentlib.cli import output
 from consentlib.cli.output import Place, as_json, fail, note, on_ledger, plural, progress, say_json
-from consentlib.errors import (
-    AddressError,
-    ConsentlibError,
-    EventError,
-    StoreUnavailableError,
-)
-from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
+from consentlib.cli.policy_commands import say_finding
+from consentlib.errors import ConsentlibError, EventError, PolicyError
+from consentlib.events import Event, Stop
 from consentlib.keys import key_path, vault_path
 from consentlib.ledger import Ledger
 from consentlib.policy import Policy, load_policy
-from consentlib.policy.lint import lint
 from consentlib.recorder import new_event_id
 from consentlib.wire import read_line
 
 _BATCH: Final = 1_000
+_allow_errors = click.option("--allow-errors", is_flag=True, help="Put a policy in force in which `policy check` finds errors.")
 
 
 @click.command(short_help="Begin a ledger under a policy.")
@@ -38,6 +33,7 @@ _BATCH: Final = 1_000
 @output.checkpoints_option
 @click.option("--sealed", is_flag=True, help="Keep personal parts under keys in a vault: erasing a key erases every copy.")
 @output.vault_option
+@_allow_errors
 @as_json
 def init(
     url: str,
@@ -47,6 +43,7 @@ def init(
     checkpoints: str | None,
     sealed: bool,
     vault: str | None,
+    allow_errors: bool,
     json_: bool,
 ) -> None:
     """Begin a ledger at URL, such as sqlite:///shop.db, with a policy."""
@@ -54,7 +51,9 @@ def init(
     if vault is not None and not sealed:
         fail("expected `--sealed` with `--vault`, found it left out")
     options: dict[str, Any] = {"keys": keys, "checkpoints": checkpoints, "sealed": sealed, "vault": vault}
-    with Ledger.create(url, policy=chosen, origin=origin, **options) as ledger:
+    with _listing_errors(policy):
+        begun = Ledger.create(url, policy=chosen, origin=origin, allow_errors=allow_errors, **options)
+    with begun as ledger:
         path = key_path(url, keys)
         kept = Place(url, keys, checkpoints).kept(ledger.origin)
         folder = str(kept.place) if isinstance(kept, CheckpointsOnDisk) else None
@@ -69,32 +68,38 @@ def init(
                 click.echo(f"vault in `{locked}`: back it up apart, and keep those backups shortly; what it loses is erased")
             click.echo(f"checkpoints in `{folder}`: never restore them together with the database")
             click.echo(f"verifier key {ledger.verifier}: give it to your auditor")
-    _remark_findings(chosen)
 
 
 @click.command(short_help="Put a new policy in force.")
 @on_ledger
 @click.argument("file")
-def publish(place: Place, json_: bool, file: str) -> None:
+@_allow_errors
+def publish(place: Place, json_: bool, file: str, allow_errors: bool) -> None:
     """Put the policy in FILE in force."""
     chosen = load_policy(file)
-    with place.open() as ledger:
-        recorded = ledger.publish(chosen)
+    with place.open() as ledger, _listing_errors(file):
+        recorded = ledger.publish(chosen, allow_errors=allow_errors)
     if json_:
         say_json({"entry": recorded.index, "policy": _named(chosen)})
     else:
         click.echo(f"policy `{chosen.id}` version {chosen.version} in force from entry {recorded.index}")
-    _remark_findings(chosen)
 
 
 def _named(policy: Policy) -> dict[str, str]:
     return {"id": policy.id, "version": policy.version, "hash": policy.hash}
 
 
-def _remark_findings(policy: Policy) -> None:
-    errors = sum(finding.severity == "error" for finding in lint(policy))
-    if errors:
-        note(f"the policy has {plural(errors, 'error')}: see `consentlib policy check`")
+@contextmanager
+def _listing_errors(file: str) -> Iterator[None]:
+    """A policy refused for what the linter found: each error on a line of its own, as `policy check` shows it."""
+    try:
+        yield
+    except PolicyError as error:
+        if not error.findings:
+            raise
+        for one in error.findings:
+            say_finding(one, file, err=True)
+        fail(f"{error}; what people agree to keeps its wording for ever, so mend them first, or say `--allow-errors`")
 
 
 @click.command(short_help="Record events.")
@@ -165,88 +170,6 @@ def _read_events(file: str) -> tuple[list[tuple[int, Event]], Problem | None]:
 def _named_stop(event: Event) -> Event:
     """A stop is recorded even if its batch is not: by its id it is known again, should it be handed in a second time."""
     return evolve(event, event_id=new_event_id()) if isinstance(event, Stop) and event.event_id is None else event
-
-
-@click.command(context_settings={"ignore_unknown_options": True}, short_help="Record that people said no.")
-@on_ledger
-@click.argument("address", metavar="ADDRESS|FILE")
-def stop(place: Place, json_: bool, address: str) -> None:
-    """Record that people said no: one ADDRESS, or a FILE (- is standard input) with one address a line.
-
-    Never refused: what is no address is kept word for word. Of a table, the first column is taken.
-    """
-    said = _people(address)
-    unread = sum(not _is_address(one) for one in said)
-    events: list[Event] = []
-    for one in said:
-        events += [ConsentWithdrawn(one, via="list"), ObjectionRaised(one, via="list")]
-    stored = 0
-    with place.open() as ledger, progress("recording", lambda: len(said)) as done:
-        for start in range(0, len(events), 2 * _BATCH):
-            try:
-                stored += len(ledger.record_many(events[start : start + 2 * _BATCH])) // 2
-            except StoreUnavailableError as error:
-                fail(
-                    f"{output.one_line(error)}; {stored} of {len(said)} stops were stored: record the list again", output.LEDGER
-                )
-            done(stored)
-    if json_:
-        say_json({"stops": stored, "unreadable": unread})
-    else:
-        click.echo(f"{plural(stored, 'stop')} recorded")
-    if unread and said == [address]:
-        note("neither a file nor a known form of address: kept word for word")
-    elif unread:
-        note(f"{unread} of them in no known form of address, kept word for word")
-
-
-def _people(address: str) -> list[str]:
-    """The addresses meant: those in a file of that name, else the text itself; both where it could be either."""
-    if address != "-" and not (address and _exists(address)):
-        return [address]
-    if _is_address(address) and Path(address).is_dir():
-        return [address]
-    listed = [one for line in output.lines_of(address) for one in _of_line(line)]
-    return [address, *listed] if _is_address(address) else listed
-
-
-def _exists(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):  # too long for a name, or no text that could be one
-        return False
-
-
-def _of_line(line: bytes) -> list[str]:
-    """The address of a line: the whole of it or, in a table, the first cell; both where the cell is no address."""
-    try:
-        text = line.decode().strip()
-    except UnicodeDecodeError:
-        text = line.decode("latin-1").strip()
-    if not text:
-        return []
-    if text.lower().startswith("post:"):
-        return [text]
-    cell = text
-    for delimiter in ",;\t":
-        if delimiter in text or text.startswith('"'):
-            try:
-                row = next(csv.reader([text.replace("\0", "")], delimiter=delimiter), [text])
-            except csv.Error:  # such as a cell longer than it reads
-                row = [text]
-            if row[0] != text:
-                cell = row[0].strip()
-                if _is_address(cell):
-                    return [cell]
-    return [text] if cell in (text, "") else [cell, text]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        normalise(text)
-    except AddressError:
-        return False
-    return True
 
 
 @click.command(short_help="Erase a person.")

@@ -7,6 +7,7 @@ import click
 from consentlib.cli.output import DENIED, as_json, bad, good, plural, progress, read_bytes, say_json
 from consentlib.errors import InputError
 from consentlib.policy import load_policy, starter
+from consentlib.policy.lint import Finding, lint
 
 
 @click.group(short_help="Check, show and test a policy file.")
@@ -19,8 +20,6 @@ def policy() -> None:
 @as_json
 def check(file: str, json_: bool) -> None:
     """Read the policy in FILE and say what in it should be otherwise: exit 1 if there are errors."""
-    from consentlib.policy.lint import lint
-
     findings = lint(load_policy(file))
     errors = sum(finding.severity == "error" for finding in findings)
     if json_:
@@ -28,10 +27,15 @@ def check(file: str, json_: bool) -> None:
             say_json({"key": one.key, "severity": one.severity, "code": one.code, "sentence": one.sentence})
     else:
         for one in findings:
-            mark = bad(one.severity) if one.severity == "error" else one.severity
-            click.echo(f"{file}: {one.key}: {mark}: {one.sentence} [{one.code}]")
+            say_finding(one, file)
         click.echo(f"{plural(errors, 'error')}, {plural(len(findings) - errors, 'warning')}")
     click.get_current_context().exit(DENIED if errors else 0)
+
+
+def say_finding(finding: Finding, file: str, *, err: bool = False) -> None:
+    """A finding in a line: where, how bad, what, and its code."""
+    mark = bad(finding.severity) if finding.severity == "error" else finding.severity
+    click.echo(f"{file}: {finding.key}: {mark}: {finding.sentence} [{finding.code}]", err=err)
 
 
 @policy.command("show", short_help="Render as notice or record of processing.")

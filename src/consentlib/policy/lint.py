@@ -7,10 +7,11 @@ justify, or something the linter can't see. Words are looked for in English and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
+from consentlib.errors import PolicyError
 from consentlib.policy.model import UNCONDITIONAL, Policy, Text, Use
 
 
@@ -41,8 +42,19 @@ _NEVER_MARKETING: Final = ("payment_info", "purchase_history_sensitive")
 
 def lint(policy: Policy) -> tuple[Finding, ...]:
     """All findings, errors first, then by key: the same for equal policies."""
-    found = [finding for check in _CHECKS for finding in check(policy)]
+    found = {finding for check in _CHECKS for finding in check(policy)}
     return tuple(sorted(found, key=lambda finding: (finding.severity, finding.key, finding.code)))
+
+
+def refuse_errors(policy: Policy) -> None:
+    """Raise `PolicyError` with the errors as `findings` and, a line each, as notes; warnings are no reason to refuse."""
+    errors = tuple(finding for finding in lint(policy) if finding.severity == "error")
+    if not errors:
+        return
+    refusal = PolicyError(f"expected a policy without errors, found {len(errors)}", findings=errors)
+    for one in errors:
+        refusal.add_note(f"`{one.key}`: {one.sentence} [{one.code}]")
+    raise refusal
 
 
 def _parameters(policy: Policy) -> Iterator[Finding]:
@@ -206,4 +218,41 @@ def _processors(policy: Policy) -> Iterator[Finding]:
             )
 
 
-_CHECKS: Final[tuple[Callable[[Policy], Iterator[Finding]], ...]] = (_parameters, _uses, _texts, _forms, _processors)
+def _placeholders(policy: Policy) -> Iterator[Finding]:
+    """What the starter policy says of its own shop, in a policy of another."""
+    if policy.controllers[policy.controller].legal_name == _STARTER:
+        return
+    for key, text in _words(policy.plain()):
+        if any(word in text.casefold() for word in _STARTER_WORDS):
+            yield Finding(key, "warning", "placeholder", "is still what the starter policy says of its own shop")
+
+
+def _words(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a policy and every name of a table in it, by its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            below = f"{key}.{name}" if key else name
+            yield below, name
+            yield from _words(inner, below)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _words(inner, key)
+
+
+_STARTER: Final = "Littlesteps ApS"
+_STARTER_WORDS: Final = (
+    "littlesteps",
+    "othershop",
+    "pseudonymous consent log with tamper evidence",
+    "pseudonym samtykkelog der afslører ændringer",
+)
+_CHECKS: Final[tuple[Callable[[Policy], Iterator[Finding]], ...]] = (
+    _parameters,
+    _uses,
+    _texts,
+    _forms,
+    _processors,
+    _placeholders,
+)

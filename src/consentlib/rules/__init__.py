@@ -1,7 +1,7 @@
 """The rules: whether a use of a person's data is allowed, and why. Pure functions of values."""
 
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
-from consentlib.rules.judge import absolute_reason, judge, reads_orders
+from consentlib.rules.judge import absolute_reason, denied_for_anybody, judge, reads_orders
 from consentlib.rules.question import Texts
 from consentlib.rules.table import RULES, Rule
 
@@ -15,6 +15,7 @@ __all__ = [
     "Rule",
     "Texts",
     "absolute_reason",
+    "denied_for_anybody",
     "judge",
     "reads_orders",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from attrs import frozen
 
 from consentlib.codec import show_time
 from consentlib.fold import Fold, Order, Stop
-from consentlib.reasons import REASONS
+from consentlib.reasons import BY_RULE, REASONS, Reason
 
 
 @frozen
@@ -74,13 +74,14 @@ class Holdings(NamedTuple):
 
 
 class Determinant(NamedTuple):
-    """A rule that settled the answer, with the entry it rests on and where the rule comes from."""
+    """A rule that settled the answer, with the entry it rests on and where the rule comes from. `lacks`: the missing fact."""
 
     rule: str
     effect: str
     index: int | None  # type: ignore[assignment]  # hides tuple.index
     said: int | None
     cite: tuple[str, ...]
+    lacks: str | None = None
 
 
 @frozen(repr=False, slots=False)  # without slots it is made in half the time
@@ -122,13 +123,21 @@ class Decision:
         """What would have to be different, nearest first; empty where nothing the shop does could help."""
         if self.allowed:
             return ()
-        repairs = (REASONS[code].repair for code in (self.reason, *self.also_failed))
+        nearest = self._explained()
+        repairs = (nearest.repair, *(REASONS[code].repair for code in self.also_failed))
         return tuple(dict.fromkeys(repair for repair in repairs if repair))
 
     def text(self, language: str = "en", *, reader: str = "shop") -> str:
         """The reason as a sentence for the shop's staff or, with `reader="person"`, for the person (GDPR 15)."""
-        reason = REASONS[self.reason]
-        return (reason.person if reader == "person" else reason.shop)[language]
+        reason = self._explained()
+        if reader == "person":
+            return reason.person[language]
+        missing = next((one.lacks for one in self.determined_by if one.lacks), None)
+        return reason.shop[language] + ("" if missing is None else f" {_MISSING[language]}: `{missing}`.")
+
+    def _explained(self) -> Reason:
+        rule = self.determined_by[0].rule if self.determined_by else ""
+        return BY_RULE.get((self.reason, rule)) or REASONS[self.reason]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, in the public names; times as RFC 3339."""
@@ -142,7 +151,14 @@ class Decision:
             "at": _time(self.at),
             "known_at": _time(self.known_at),
             "determined_by": [
-                {"rule": one.rule, "effect": one.effect, "entry": one.index, "said": _time(one.said), "cite": list(one.cite)}
+                {
+                    "rule": one.rule,
+                    "effect": one.effect,
+                    "entry": one.index,
+                    "said": _time(one.said),
+                    "cite": list(one.cite),
+                    **({"lacks": one.lacks} if one.lacks else {}),
+                }
                 for one in self.determined_by
             ],
             "also_failed": list(self.also_failed),
@@ -154,6 +170,9 @@ class Decision:
             "text": {language: self.text(language) for language in ("en", "da")},
             **({"would_deny": self.would_deny} if self.would_deny else {}),
         }
+
+
+_MISSING: Final = {"en": "Missing", "da": "Mangler"}
 
 
 def _time(millis: int | None) -> str | None:

@@ -10,7 +10,8 @@ from consentlib.fold import NO_ENTRY
 from consentlib.policy.model import Policy, Use
 from consentlib.rules.decision import Decision, Determinant, Holdings, Message, Request
 from consentlib.rules.question import Found, Question, Texts
-from consentlib.rules.table import MIXED, Plan, Rule, carries_marketing, plan, tracking_until
+from consentlib.rules.table import MIXED, Plan, Rule, carries_marketing, lacking, plan, tracking_until
+from consentlib.terms import MESSAGE_FIELDS
 
 ABSOLUTE: Final = frozenset(
     {
@@ -32,6 +33,9 @@ ABSOLUTE: Final = frozenset(
     }
 )
 """Denials that hold in every mode."""
+
+_SYSTEM: Final = "system."
+"""Before the reason, in the place of a rule's id, where a denial came before any rule."""
 
 _NO_GROUND: Final = frozenset({"consent_missing", "no_ground"})
 
@@ -61,6 +65,27 @@ def judge(policy: Policy | None, texts: Texts, held: Holdings | None, request: R
         return _refusal(policy, request, "consent_controller_mismatch", held)
     question = Question(policy, texts, held, request, request.at)
     return _judge(question, chosen, chosen.use)
+
+
+def denied_for_anybody(policy: Policy, request: Request) -> Decision | None:
+    """The denial of a request whoever it is about, such as of a use the policy does not know or a message that lacks what the
+    use needs; None where it depends on the person. `request.address` is any address."""
+    blank = Holdings(None)
+    decision = judge(policy, Texts(), blank, request)
+    if decision.determined_by[0].rule.startswith(_SYSTEM):
+        return decision
+    chosen = _plans(policy)[request.use]
+    return _denied_by_message(Question(policy, Texts(), blank, request, request.at or 0), chosen, chosen.use)
+
+
+def _denied_by_message(question: Question, chosen: Plan, asked: Use) -> Decision | None:
+    for rule in (*chosen.bars, *chosen.limits):
+        denial = rule.test(question, chosen.use) if rule.reads <= MESSAGE_FIELDS.keys() else None
+        if denial is not None:
+            if denial.reason == MIXED:  # type: ignore[union-attr]
+                return _denied_by_message(question, _plans(question.policy)[question.policy.marketing_use], asked)
+            return _deny(question, chosen, asked, rule, denial)  # type: ignore[arg-type]
+    return None
 
 
 def reads_orders(policy: Policy, use: str, message: Message) -> bool:
@@ -187,7 +212,8 @@ def _deny(question: Question, chosen: Plan, asked: Use, rule: Rule, found: Found
     more = (limit.test(question, asked) for limit in limits)
     also = dict.fromkeys((*further, *(one.reason for one in more if isinstance(one, Found))))
     index = None if found.index == NO_ENTRY else found.index
-    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite),)
+    lacks = lacking(question, chosen.use, rule) if found.reason == "missing_fact" else None
+    determined = (Determinant(rule.id, "deny", index, found.said, rule.cite, lacks),)
     return _decision(question, asked, allowed=False, reason=found.reason, determined=determined, also=tuple(also))
 
 
@@ -250,7 +276,7 @@ def _refusal(policy: Policy | None, request: Request, reason: str, held: Holding
         None,
         request.at,
         request.known_at,
-        (Determinant(f"system.{reason}", "deny", None, None, ("GDPR 5(2)", "GDPR 25(2)")),),
+        (Determinant(f"{_SYSTEM}{reason}", "deny", None, None, ("GDPR 5(2)", "GDPR 25(2)")),),
         (),
         (),
         None,

@@ -460,6 +460,18 @@ def tracking_until(question: Question) -> int | None:
     return _tracked(question).until
 
 
+def lacking(question: Question, use: Use, rule: Rule) -> str:
+    """The fact that a rule missed: one that can't be established, else the first of those it asks for that was not stated."""
+    unknown = sorted(question.held.unknown & rule.reads)
+    if unknown:
+        return unknown[0]
+    declares = use.declare_marketing and question.channel != "none"
+    for name in ("marketing", "branded", "own_products", "product_category"):
+        if name in rule.reads and getattr(question.message, name) is None and (name != "marketing" or declares):
+            return name
+    return "campaign" if "campaigns" in rule.reads else "order"
+
+
 # What applies to a use.
 
 _FREE: Final = frozenset({"device_necessary", "always", "suppression"})

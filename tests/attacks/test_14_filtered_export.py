@@ -1,6 +1,7 @@
 """Attack 14: an export leaves one person's withdrawal out and is called whole. Chain and root catch it."""
 
 import sys
+import zipfile
 from base64 import b64decode, b64encode
 from pathlib import Path
 from subprocess import run
@@ -59,12 +60,19 @@ def test_left_out(export: Path, tmp_path: Path, change, level: str) -> None:
 
 
 def test_cut(shop: Shop, export: Path, tmp_path: Path) -> None:
-    """Cut at the end it verifies as what it is: shorter, with another root, and it says that no head was compared."""
+    """Cut at the end, the checkpoint beside it tells, also without a key. Without that it verifies as what it is: shorter, with
+    another root, and it says that no head was compared."""
     whole = shop.ledger.verify()
     assert verify_file(export).root == whole.root
-    cut = verify_file(rewrite(export, tmp_path / "cut.zip", lambda lines: lines.__delitem__(slice(3, None))))
-    assert (cut.size, cut.root != whole.root) == (3, True)
-    assert any(line.startswith("head:") for line in cut.not_checked)
+    cut = rewrite(export, tmp_path / "cut.zip", lambda lines: lines.__delitem__(slice(3, None)))
+    with pytest.raises(VerificationError, match="expected at least `7` entries, as signed, found `3`"):
+        verify_file(cut)
+    with zipfile.ZipFile(cut) as old, zipfile.ZipFile(tmp_path / "bare.zip", "w") as new:
+        for name in [one for one in old.namelist() if not one.startswith("checkpoint")]:
+            new.writestr(name, old.read(name))
+    bare = verify_file(tmp_path / "bare.zip")
+    assert (bare.size, bare.root != whole.root) == (3, True)
+    assert any(line.startswith("head:") for line in bare.not_checked)
 
 
 def test_withheld_parts_show(export: Path, tmp_path: Path) -> None:

@@ -194,6 +194,45 @@ def test_a_shipped_checkpoint_is_exact(tmp_path: Path, page: Browser) -> None:  
         assert verify(page, export, keys=[KEY]).title == "Not valid"
 
 
+LONG = NOTE + b"\xe2\x80\x94 witness.example " + b64encode(b"x" * 300_000) + b"\n"
+BESIDE: dict[str, tuple[dict[str, bytes], int]] = {
+    "of another log": ({"checkpoint": checkpoint(ENTRIES, origin="other.example/log")}, 40),
+    "of a shorter one": ({"checkpoint": checkpoint(ENTRIES[:4])}, 40),
+    "of a longer one": ({"checkpoint": checkpoint(ENTRIES, size=999)}, 40),
+    "no note": ({"checkpoint": b"signed, sincerely\n"}, 40),
+    "an earlier one that contradicts": ({"checkpoint": NOTE, "checkpoints/4": checkpoint(ENTRIES[1:5])}, 40),
+    "an earlier one under another size": ({"checkpoint": NOTE, "checkpoints/5": KEPT}, 40),
+    "an earlier one under a name": ({"checkpoint": NOTE, "checkpoints/foo": KEPT}, 40),
+    "an earlier one, and the folder": ({"checkpoint": NOTE, "checkpoints/": b"", "checkpoints/4": KEPT}, 10),
+    "a long one": ({"checkpoint": LONG}, 10),
+}
+"""Checkpoints in the zip, and how verifying ends with them."""
+
+
+@pytest.mark.parametrize("key", [[], [KEY]], ids=["no key", "key"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_checkpoints_beside_the_log(name: str, key: list[str], tmp_path: Path, page: Browser) -> None:  # noqa: F811
+    """What came with the log is compared with it, whoever signed it and whether or not there is a key to ask."""
+    files, code = BESIDE[name]
+    export = write(tmp_path / "audit.zip", ENTRIES, **files)
+    arguments = [str(export), *(word for one in key for word in ("--key", one))]
+    done = CliRunner().invoke(main, ["verify", *arguments])
+    ran = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert (done.exit_code, ran.returncode) == (code, code), (done.output, ran.stdout)
+    assert (verify(page, export, keys=key).colour == "bad") is (code == 40)
+
+
+def test_a_zip_packed_otherwise(tmp_path: Path) -> None:
+    """Only files that are stored or deflated are read, by both."""
+    with zipfile.ZipFile(tmp_path / "audit.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("log.ndjson", LOG)
+    done = CliRunner().invoke(main, ["verify", str(tmp_path / "audit.zip")])
+    ran = subprocess.run([sys.executable, SCRIPT, tmp_path / "audit.zip"], capture_output=True, text=True, check=False)
+    assert (done.exit_code, ran.returncode) == (40, 40), (done.output, ran.stdout)
+    assert "another method" in done.stderr
+    assert "another method" in ran.stdout
+
+
 def test_kept_under_another_key(tmp_path: Path) -> None:
     """So can't one that a stranger signed."""
     export, kept = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE), tmp_path / "kept"

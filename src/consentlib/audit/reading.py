@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from consentlib.errors import FormatError
+from consentlib.errors import ConsentlibError, FormatError
 from consentlib.log import Entry, parse_line
 
 if TYPE_CHECKING:
-    from zipfile import ZipFile
+    from zipfile import ZipFile, ZipInfo
 
 LONGEST_LINE: Final = 8_000_000
-LONGEST_NOTE: Final = 100_000
+LONGEST_NOTE: Final = 1_000_000
 """Bytes, at most, of a line of entries and of a checkpoint."""
 
 _CHUNK: Final = 1 << 18
@@ -24,13 +24,16 @@ _MOST_RATIO: Final = 1_000
 @contextmanager
 def opened_zip(path: Path) -> Iterator[ZipFile]:
     """A zip to read from. Raises `FormatError` where it is none, is damaged, or can't be read, also later in the block."""
+    import struct
     import zipfile
     import zlib
 
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except ConsentlibError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError):
         raise FormatError("expected a whole zip file, found a damaged or foreign one") from None
     except OSError as error:
         raise FormatError(f"expected a readable export, found: {error.strerror or 'an unreadable file'}") from None
@@ -51,17 +54,26 @@ def read_member(archive: ZipFile, name: str, longest: int) -> bytes:
         raise FormatError(f"expected `{name}` in the zip, found none") from None
     if info.file_size > longest:
         raise FormatError(f"expected at most {longest} bytes in `{name}`, found more")
-    return archive.read(info)
+    with _opened(archive, info) as file:
+        return file.read()
 
 
 @contextmanager
 def opened_lines(archive: ZipFile, name: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file of a zip, each with its end, which the last one may lack. Raises `FormatError`."""
-    info = archive.getinfo(name)
-    if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
-        raise FormatError("expected a log packed by less than a thousand times, found more")
-    with archive.open(info) as file:
+    with _opened(archive, archive.getinfo(name)) as file:
         yield _lines(file)
+
+
+def _opened(archive: ZipFile, info: ZipInfo) -> IO[bytes]:
+    """A file of a zip, neither encrypted nor packed beyond reason."""
+    from zipfile import ZIP_DEFLATED, ZIP_STORED
+
+    if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise FormatError("expected files stored or deflated in the zip, found another method")
+    if info.file_size > _MOST_RATIO * max(info.compress_size, 1):
+        raise FormatError("expected files packed by less than a thousand times, found more")
+    return archive.open(info)
 
 
 def parsed(lines: Iterable[bytes], start: int = 0) -> Iterator[Entry]:

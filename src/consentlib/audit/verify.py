@@ -7,13 +7,13 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consentlib.audit.reading import LONGEST_LINE, LONGEST_NOTE, opened_lines, opened_zip, parsed, read_member
 from consentlib.audit.sharing import share
 from consentlib.errors import FormatError, InputError, VerificationError
 from consentlib.log import Entry, Head, Report
-from consentlib.log.checkpoint import Checkpoint
+from consentlib.log.checkpoint import Checkpoint, parse_checkpoint
 from consentlib.log.note import Verifier, restore_lines
 from consentlib.log.span import Span, check_span
 from consentlib.log.trust import Trust
@@ -24,6 +24,8 @@ from consentlib.store.protocol import Store, View
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
+
+_MOST_CHECKPOINTS: Final = 100_000
 
 _Range = tuple[int, int]  # start, stop
 _Each = Callable[[Entry], None]
@@ -135,9 +137,9 @@ def verify_file(
 ) -> Report:
     """An exported zip, up to the level that what is handed in allows; memory does not grow with the log.
 
-    `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none:
-    signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed notes, which
-    are judged by the same keys, or opened ones; for line ends see `restore_lines`. `each` is handed every entry
+    `verifiers` are the pinned keys that its checkpoints must be signed under, or that the log must lead on from (none: roots
+    are compared, signatures are not looked at, and the level is *content*). `checkpoints` are those the auditor holds: signed
+    notes, which are judged by the same keys, or opened ones; for line ends see `restore_lines`. `each` is handed every entry
     that is in order by itself; what it gathered counts only once all of the log has verified. With `meaning` the rules are
     replayed over every recorded send; without a ground it is a finding in the report, no error. `processes` share the work (see
     `share`), unless there is an `each` or `meaning`, which need the entries in their order. Raises `VerificationError` or
@@ -157,10 +159,14 @@ def verify_file(
         if names.count("log.ndjson") != 1 or len(set(names)) != len(names):
             raise FormatError("expected one `log.ndjson` in the export and each name once, found otherwise")
         trust, held = _claimed(verifiers, checkpoints)
-        shipped = [] if trust is None else _shipped(archive, names, trust)
+        own, earlier = _shipped(archive, names, parse_checkpoint if trust is None else trust.claim)
+        if trust is not None and own is None:
+            raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
+        both = [*([] if own is None else [own]), *earlier]
+        shipped, beside = (both, []) if trust is not None else ([], both)
         work = partial(_check_lines, each=each)
         with opened_lines(archive, "log.ndjson") as lines:
-            pieces = _pieces(lines, span_ranges([*shipped, *held]))
+            pieces = _pieces(lines, span_ranges([*both, *held]))
             with share(work, pieces, processes if each is None else 1) as spans:
                 policies: dict[int, bytes] = {}
                 report = verify_spans(
@@ -168,9 +174,13 @@ def verify_file(
                     origin=origin,
                     shipped=shipped,
                     checkpoints=held,
+                    beside=beside,
                     trust=trust,
                     progress=progress,
                 )
+        if own is not None and own.size != report.size:
+            problem = f"expected a checkpoint that covers all `{report.size}` entries, found one of `{own.size}`"
+            raise VerificationError(problem, level="signature", checkpoint=own.text(), note=own.note)
         _check_policies(archive, names, policies)
         return report
 
@@ -265,11 +275,16 @@ def _claimed(
     return trust, [*done, *map(trust.claim, notes)]
 
 
-def _shipped(archive: ZipFile, names: Sequence[str], trust: Trust) -> list[Checkpoint]:
-    """The checkpoints that came with the log, the one of the whole first; an export without that one is unsigned."""
-    if "checkpoint" not in names:
-        raise VerificationError("expected a signed export, found one without a checkpoint", level="signature")
-    found = []
-    for name in ("checkpoint", *(one for one in names if one.startswith("checkpoints/"))):
-        found.append(trust.claim(read_member(archive, name, LONGEST_NOTE)))
-    return found
+def _shipped(
+    archive: ZipFile, names: Sequence[str], read: Callable[[bytes], Checkpoint]
+) -> tuple[Checkpoint | None, list[Checkpoint]]:
+    """The checkpoints that came with the log: that of the whole, without which an export is unsigned, and those before it,
+    each named by its size."""
+    own = read(read_member(archive, "checkpoint", LONGEST_NOTE)) if "checkpoint" in names else None
+    earlier = [name for name in names if name.startswith("checkpoints/") and name != "checkpoints/"]
+    if len(earlier) > _MOST_CHECKPOINTS:
+        raise FormatError(f"expected at most {_MOST_CHECKPOINTS} checkpoints, found more")
+    found = [read(read_member(archive, name, LONGEST_NOTE)) for name in earlier]
+    if earlier != [f"checkpoints/{one.size}" for one in found]:
+        raise FormatError("expected the files in `checkpoints/` to be named by the sizes they cover, found another name")
+    return own, found

@@ -30,7 +30,7 @@ LINES: Final = "disclosure.ndjson"
 
 _LONGEST_PROOF: Final = 2_000_000
 _NUMBERED: Final = re.compile(
-    r"(?:proofs/(0|[1-9][0-9]*)\.tlog-proof|policy/(?:0|[1-9][0-9]*)\.json|consistency/(?:0|[1-9][0-9]*))"
+    r"(?:proofs/(0|[1-9][0-9]{0,15})\.tlog-proof|policy/(?:0|[1-9][0-9]{0,15})\.json|consistency/(?:0|[1-9][0-9]{0,15}))"
 )
 _NAMED: Final = frozenset({"checkpoint", LINES, "README.txt", "verify.py", "verify.html"})
 

@@ -134,15 +134,18 @@ def verify_spans(
     head: Head | None = None,
     shipped: Sequence[Checkpoint] = (),
     checkpoints: Sequence[Checkpoint] = (),
+    beside: Sequence[Checkpoint] = (),
     trust: Trust | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """`verify_entries` of a log that was cut into spans by `span_ranges`, each of which `check_span` has looked at by itself.
 
+    The log must agree with what is `beside` it too, signed by whomever; no level is reached by that.
+
     Whoever did that, here all is looked at that one span does not show: that each follows on the one before it, that what is
     gone in one was erased by another, the roots, the end.
     """
-    signed = _Checkpoints(shipped, checkpoints, trust)
+    signed = _Checkpoints(shipped, checkpoints, beside, trust)
     whole = _Whole(origin)
     signed.compare(0, b"")
     for span in spans:
@@ -256,10 +259,13 @@ def _not_checked(head: Head | None, withheld: int, size: int, signed: _Checkpoin
 class _Checkpoints:
     """The checkpoints that the log must agree with, compared as the log grows to their sizes."""
 
-    def __init__(self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint], trust: Trust | None) -> None:
+    def __init__(
+        self, shipped: Sequence[Checkpoint], held: Sequence[Checkpoint], beside: Sequence[Checkpoint], trust: Trust | None
+    ) -> None:
         self._trust = trust
         both = [(one, "history") for one in held] + [(one, "signature") for one in shipped]
-        self._left = deque(sorted(both, key=lambda one: one[0].size))
+        every = [*both, *[(one, "signature") for one in beside]]
+        self._left = deque(sorted(every, key=lambda one: one[0].size))
         self._all = tuple(self._left)
         self._held = held
         self._claimed = {one for one in held if trust is not None and not trust.opened(one)}

@@ -443,12 +443,12 @@ Part = tuple[bytes, bytes, bytes, bytes]  # name, salt, data, and what stands th
 class Log:
     """What is known after some entries, each of which was checked in full before it was counted."""
 
-    def __init__(self, origin: str | None) -> None:
+    def __init__(self, origin: str | None, trust: Trust) -> None:
         self.origin = (origin or "").encode()
         self.link = self.genesis()
         self.size = self.withheld = self.first_time = self.time = 0
         self.gone: dict[tuple[int, str], bool] = {}  # parts that are not there -> whether that is on record
-        self.keys_added: list[tuple[int, bytes]] = []
+        self.trust = trust  # hears what the log says of its keys
         self.policies: dict[str, bytes] = {}  # the name each must have beside the log -> its hash
         self.tree = Tree()
 
@@ -473,7 +473,8 @@ class Log:
         if kind == b"part.erased":
             self.record_erasure(parts)
         elif kind == b"key.added":
-            self.keys_added += [(self.size, data) for name, _, data, instead in parts if name == b"facts" and not instead]
+            for data in [data for name, _, data, instead in parts if name == b"facts" and not instead]:
+                self.trust.add(self.size, data, self.origin.decode())
         elif kind == b"policy.published":
             shown = [data for name, _, data, instead in parts if name == b"policy" and not instead]
             self.policies.update((f"policy/{self.size}.json", sha256(data).digest()) for data in shown)
@@ -706,7 +707,7 @@ class Shown(Log):
     """What is known after some entries of a log, each of which was checked by itself and proven to be in the log."""
 
     def __init__(self, export: Export, own: Checkpoint) -> None:
-        super().__init__(own.origin)
+        super().__init__(own.origin, Trust({}))
         self.export, self.own = export, own
         self.note = export.read("checkpoint", NOTE_LIMIT)
         self.count = 0
@@ -910,9 +911,9 @@ def read_kept(path: str, number: int, keys: Keys) -> Checkpoint:
         raise Unusable(f"--checkpoint {number}: {problem}") from None
 
 
-def read_log(export: Export, origin: str | None, sizes: list[int]) -> tuple[Log, dict[int, bytes]]:
+def read_log(export: Export, origin: str | None, trust: Trust, sizes: list[int]) -> tuple[Log, dict[int, bytes]]:
     """The log, all of it checked, and its roots at the sizes asked for, as far as it reaches."""
-    log, roots = Log(origin), {}
+    log, roots = Log(origin, trust), {}
     wanted = iter(sorted(set(sizes)))
     following = next(wanted, None)
     with export.open("log.ndjson") as file:
@@ -945,7 +946,8 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         return verify_disclosure(asked, export, keys, kept)
     own = export.checkpoint("checkpoint", keys) if "checkpoint" in export.files else None
     earlier = export.earlier(keys)
-    log, roots = read_log(export, asked.origin, [one.size for one in kept + earlier])
+    trust = Trust(keys)
+    log, roots = read_log(export, asked.origin, trust, [one.size for one in kept + earlier])
     origin = log.origin.decode() or (own.origin if own else "")
 
     if own is not None and (own.size != log.size or compare(own, origin, log.size, roots)):
@@ -954,9 +956,6 @@ def verify(asked: argparse.Namespace) -> dict[str, Any]:
         problem = compare(one, origin, log.size, roots)
         if problem:
             raise Refused(f"`checkpoints/{one.size}` contradicts the log: {problem}")
-    trust = Trust(keys)
-    for index, facts in log.keys_added:
-        trust.add(index, facts, origin)
     shipped = [*earlier, *([] if own is None else [own])]
     trust.follow(shipped + [one for one in kept if compare(one, origin, log.size, roots) is None])
     for number, one in enumerate(kept, 1):

@@ -56,4 +56,5 @@ def test_quick_run_on_postgres_prints_every_figure() -> None:
         "batches of 100: events",
         "8 writers",
         "8 writers",
+        "8 writers",
     ]

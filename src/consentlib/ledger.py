@@ -132,7 +132,8 @@ class Ledger:
         """Open a ledger that exists. Raises `LedgerMissingError`, `LedgerVersionError` or `KeyFileError`.
 
         What came since the newest checkpoint is hashed again. A log that is behind or beside it was rolled back, cut or
-        rewritten: it opens, marked, takes stops, and allows nothing. So does one whose rows can't be read.
+        rewritten: it opens, marked, takes stops, and allows nothing. So does one whose rows can't be read. Unmarked, it
+        allows nothing either where neither its checkpoints nor its stop journal are found (see `checkpoint`).
         """
         opened = find(url, keys=keys, checkpoints=checkpoints, vault=vault)
         try:

@@ -17,6 +17,7 @@ from small_log import plain
 from test_page import browser, checkpoint, page, signer, verify, write  # noqa: F401  # fixtures too
 
 import consentlib
+from consentlib.audit.verify import verify_file
 from consentlib.cli import main
 from consentlib.log import format_line
 
@@ -231,6 +232,19 @@ def test_a_zip_packed_otherwise(tmp_path: Path) -> None:
     assert (done.exit_code, ran.returncode) == (40, 40), (done.output, ran.stdout)
     assert "another method" in done.stderr
     assert "another method" in ran.stdout
+
+
+@pytest.mark.parametrize("error", [KeyError, ValueError, RuntimeError, OSError])
+def test_what_a_caller_raises_is_no_damaged_zip(error: type[Exception], tmp_path: Path) -> None:
+    """An error of the code that is handed the entries comes out as it is."""
+    export = write(tmp_path / "audit.zip", ENTRIES, checkpoint=NOTE)
+
+    def fail(_: object) -> None:
+        raise error("of the caller")
+
+    for handed in ({"each": fail}, {"progress": fail}):
+        with pytest.raises(error, match="of the caller"):
+            verify_file(export, **handed)  # type: ignore[arg-type]
 
 
 def test_kept_under_another_key(tmp_path: Path) -> None:

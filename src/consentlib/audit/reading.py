@@ -23,14 +23,24 @@ _MOST_RATIO: Final = 1_000
 
 @contextmanager
 def opened_zip(path: Path) -> Iterator[ZipFile]:
-    """A zip to read from. Raises `FormatError` where it is none, is damaged, or can't be read, also later in the block."""
+    """A zip to read from. Raises `FormatError` where it is none, is damaged, or can't be read."""
+    import zipfile
+
+    with _reading():
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A block that does nothing but read a zip: what a caller's code raises must not pass for a damaged one."""
     import struct
     import zipfile
     import zlib
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except ConsentlibError:
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError):
@@ -54,14 +64,16 @@ def read_member(archive: ZipFile, name: str, longest: int) -> bytes:
         raise FormatError(f"expected `{name}` in the zip, found none") from None
     if info.file_size > longest:
         raise FormatError(f"expected at most {longest} bytes in `{name}`, found more")
-    with _opened(archive, info) as file:
+    with _reading(), _opened(archive, info) as file:
         return file.read()
 
 
 @contextmanager
 def opened_lines(archive: ZipFile, name: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file of a zip, each with its end, which the last one may lack. Raises `FormatError`."""
-    with _opened(archive, archive.getinfo(name)) as file:
+    with _reading():
+        file = _opened(archive, archive.getinfo(name))
+    with file:
         yield _lines(file)
 
 
@@ -89,7 +101,8 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
     """Read a chunk at a time: a zip's own `readline` takes as long as verifying what it reads."""
     number, rest, chunk = 0, b"", b"-"
     while chunk:
-        chunk = file.read(_CHUNK)
+        with _reading():
+            chunk = file.read(_CHUNK)
         *lines, rest = (rest + chunk).splitlines(keepends=True) or [b""]
         if rest and not chunk:
             lines.append(rest)

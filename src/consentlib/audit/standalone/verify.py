@@ -653,7 +653,7 @@ class Export:
             raise Refused(f"expected `{name}` in the zip, found none")
         with self.open(name) as file:
             data = file.read(limit + 1)
-        if len(data) > limit:
+        if max(len(data), self.files[name].file_size) > limit:
             raise Refused(f"`{name}`: expected at most {limit} bytes, found more")
         return data
 

@@ -167,7 +167,7 @@ class Asking:
 
     def within(self, store: Store) -> Asking:
         """One that answers from another state of the same log. What waits in the journal is looked for there anew."""
-        found = Asking(store, self._keys, self._clock, self.mode, Outstanding(self._outstanding.journal, self._keys))
+        found = Asking(store, self._keys, self._clock, self.mode, Outstanding(self._outstanding.journal))
         found._held = self._held
         return found
 
@@ -238,9 +238,14 @@ class Asking:
         _log.error("a check met rows that can't be read: `%s`", type(error).__name__)
         return self._refuse(Holdings(None, verified=False), asked)
 
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that was read last, if any."""
+        return self._held.policy if self._held is not None else None
+
     def _refuse(self, person: Holdings | None, asked: Asked) -> Decision:
         """A denial under the policy that was read last, if any."""
-        policy = self._held.policy if self._held is not None else None
+        policy = self.policy
         return judge(policy, Texts(), person, asked.request(None, policy, None))
 
     def _decide(self, view: View | None, head: Head, lives: Sequence[Life], named: Named, asked: Asked, now: int) -> Decision:

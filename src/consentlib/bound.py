@@ -108,7 +108,7 @@ class _Promised(Outstanding):
     """
 
     def __init__(self, of: Outstanding) -> None:
-        super().__init__(of.journal, of._keys)
+        super().__init__(of.journal)
         self._of = of
 
     def keep(self, stops: Sequence[Prepared], now: int) -> bool:

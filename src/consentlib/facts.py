@@ -36,7 +36,7 @@ UPCASTS: Final[dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]]] = {}
 """By version: how facts of that version, given their kind, become facts of the next."""
 
 _ROLES: Final = ("addresses", "other", "to")
-_APART: Final = ("subject", "event_id", *_ROLES)
+_APART: Final = frozenset({"subject", "occurred_at", "event_id", *_ROLES})
 _STRICT: Final = (ConsentGiven, ConsentConfirmed, CampaignJoined)
 
 
@@ -78,21 +78,22 @@ def _address(event: Event, text: str) -> str:
         return stop_key(text)
 
 
-def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], said: int) -> dict[str, Any]:
-    """The facts of an event, JSON-ready. `ids` are the address ids by role, `said` its time in milliseconds.
+def parts_of(event: Event, policy: Policy | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an event says, JSON-ready: its facts, which `placed` completes, and what is personal beside its addresses.
 
     Raises `EventError` for names the policy does not know; a stop with such a name counts for everything.
     """
-    facts: dict[str, Any] = {"occurred_at": said}
-    if ids:
-        facts["address"] = ids["address"][0]
-    for role, found in ids.items():
-        if role == "addresses" and found:
-            facts["addresses"] = found
-        elif role != "address" and found:
-            facts[role] = found[0]
-    for (name, alias, _, person), value in stated(event):
-        if not person and name != "occurred_at":
+    facts: dict[str, Any] = {}
+    person: dict[str, Any] = {}
+    for (name, alias, _, personal), value in stated(event):
+        if name in _APART:
+            continue
+        if isinstance(value, Evidence):
+            person[alias] = {one.name: _plain(part) for one, part in stated(value)}
+            facts[alias] = list(person[alias])
+        elif personal:
+            person[alias] = value
+        else:
             facts[alias] = _plain(value)
     for key in ("uses", "channels", "use", "channel"):
         if key in facts:
@@ -101,18 +102,15 @@ def facts_of(event: Event, policy: Policy | None, ids: Mapping[str, list[str]], 
         _add_form(event, facts, policy)
     if isinstance(event, ConsentGiven):
         _add_grant(event, facts, policy)
-    evidence = getattr(event, "evidence", None)
-    if evidence is not None:
-        facts["evidence"] = [one.name for one, _ in stated(evidence)]
-    return facts
+    return facts, person
 
 
-def person_of(event: Event) -> dict[str, Any]:
-    """What of an event is personal beside its addresses, JSON-ready; often empty."""
-    found: dict[str, Any] = {}
-    for (name, alias, _, person), value in stated(event):
-        if person and name not in _APART:
-            found[alias] = {one.name: _plain(part) for one, part in stated(value)} if isinstance(value, Evidence) else value
+def placed(facts: Mapping[str, Any], ids: Mapping[str, list[str]], said: int) -> dict[str, Any]:
+    """These facts with their time in milliseconds, and with the ids of the addresses they are about, by role."""
+    found = {**facts, "occurred_at": said}
+    for role, named in ids.items():
+        if named:
+            found[role] = named if role == "addresses" else named[0]
     return found
 
 

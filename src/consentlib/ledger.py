@@ -77,7 +77,7 @@ class Ledger:
         self._clock = store.clock if clock is None else clock
         self._closed = False
         self.origin = store.meta["origin"]
-        outstanding = Outstanding(checkpoints.journal, keys)
+        outstanding = Outstanding(checkpoints.journal)
         self._asking = Asking(store, keys, self._clock, mode, outstanding)
         self._notary = Notary(store, self.origin, keys, checkpoints, key_file=key_file)
         self._writing = Writing(store, keys, self.origin, self._asking, self._notary, outstanding, self._clock)

@@ -6,15 +6,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from consentlib.addresses import address_key
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.events import KINDS, NOBODY, Stop, stated
-from consentlib.facts import facts_of
+from consentlib.facts import parts_of, placed
 from consentlib.fold import NO_ENTRY, Fold, Known, refold
 from consentlib.journal import Line, Position, StopJournal
-from consentlib.keys import Keys
 from consentlib.policy.model import Policy
-from consentlib.recorder import Prepared
+from consentlib.recorder import Keyed, Prepared
 from consentlib.store.protocol import View
 
 ERASURE: Final = "part.erased"
@@ -26,9 +24,8 @@ _log = logging.getLogger("consentlib")
 class Outstanding:
     """The lines of one journal that were not found in the log so far. Threads may share it."""
 
-    def __init__(self, journal: StopJournal, keys: Keys) -> None:
+    def __init__(self, journal: StopJournal) -> None:
         self.journal = journal
-        self._keys = keys
         self._read = _Read(None, None, {})
         self._failed: dict[bytes, Prepared] = {}
         self._quiet = range(0)
@@ -106,12 +103,11 @@ class Outstanding:
             self.journal.settle(end)
 
     def _line(self, prepared: Prepared, now: int) -> Line:
-        [normal] = prepared.roles["address"]
+        [(key, stamp)] = prepared.keys.values()
         fields = [(slot.alias, value) for slot, value in stated(prepared.event) if not slot.person]
         said: dict[str, Any] = {alias: list(value) if isinstance(value, tuple) else value for alias, value in fields}
         said = {"occurred_at": now, **said, "type": prepared.event.kind}
-        stamp = address_key(self._keys.suppression, normal)
-        return Line(prepared.line or b"", prepared.id, prepared.digest, now, (prepared.keys[normal],), stamp, said)
+        return Line(prepared.line or b"", prepared.id, prepared.digest, now, (key,), stamp, said)
 
 
 class _Read(NamedTuple):
@@ -135,10 +131,8 @@ def check_countable(line: Line) -> None:
 
 def prepared_of(line: Line) -> Prepared:
     """A stop as its line has it, ready to be recorded: without its address, evidence and text."""
-    event = _event(line)
-    return Prepared(
-        event, line.event.hex(), line.event, line.digest, {"address": [""]}, {"": line.keys[0]}, line.id, line.stamp
-    )
+    keyed = {"": Keyed(line.keys[0], line.stamp)}
+    return Prepared(_event(line), line.event.hex(), line.event, line.digest, {"address": [""]}, keyed, line.id, nameless=True)
 
 
 def fold_of(lines: Sequence[Line], policy: Policy | None, at: int) -> Fold:
@@ -149,7 +143,8 @@ def fold_of(lines: Sequence[Line], policy: Policy | None, at: int) -> Fold:
             facts = {"occurred_at": line.time, "address": NOBODY}
         else:
             event = _event(line)
-            facts = facts_of(event, policy, {"address": [NOBODY]}, event.occurred_at or line.time)
+            facts, _ = parts_of(event, policy)
+            facts = placed(facts, {"address": [NOBODY]}, event.occurred_at or line.time)
             facts.pop("ref", None)  # whichever grant is meant, doubt is about each
         known.append(Known(NO_ENTRY, line.time, line.said["type"], facts))
     fold = refold(known, until=at, only=(NOBODY,)).folds.get(NOBODY, Fold())

@@ -31,7 +31,7 @@ from consentlib.events import (
     Stop,
     stated,
 )
-from consentlib.facts import addresses_of, facts_of, person_of
+from consentlib.facts import addresses_of, parts_of, placed
 from consentlib.fold import SCOPE_KINDS, Book, Fold, Known, about, refold
 from consentlib.keys import Keys
 from consentlib.log import NEVER_ERASED, commitment, encode_leaf, genesis, leaf_hash
@@ -63,11 +63,26 @@ class Recorded:
     subject: str = field(default=NOBODY, repr=False)
 
 
-class Prepared(NamedTuple):
-    """An event made ready outside the transaction: its addresses' key forms and keys, its id and content digest.
+class Keyed(NamedTuple):
+    """What stands for an address in the ledger: its key, and the key of its suppression row."""
 
-    `line` is the id that a stop's line in the journal has. `stamp` stands for the address where only its keyed forms are
-    known: its form under the suppression key.
+    key: bytes
+    stamp: bytes
+
+
+class Draft(NamedTuple):
+    """The parts of an entry as far as they follow from the event and a policy: see `facts.parts_of`."""
+
+    policy: Policy | None
+    facts: dict[str, Any]
+    person: dict[str, Any]
+
+
+class Prepared(NamedTuple):
+    """An event made ready outside the transaction: its addresses' key forms, by role, and their keys, its id and content
+    digest, and a draft of its entry, for while others write nobody should wait for that.
+
+    `line` is the id that a stop's line in the journal has. `nameless`: only the keys of the address are known.
     """
 
     event: Event
@@ -75,9 +90,10 @@ class Prepared(NamedTuple):
     id: bytes
     digest: bytes
     roles: dict[str, list[str]]
-    keys: dict[str, bytes]
+    keys: dict[str, Keyed]
     line: bytes | None = None
-    stamp: bytes | None = None
+    draft: Draft | None = None
+    nameless: bool = False
 
 
 def new_event_id() -> str:
@@ -85,8 +101,11 @@ def new_event_id() -> str:
     return os.urandom(16).hex()
 
 
-def prepare(event: Event, keys: Keys) -> Prepared:
-    """Check and key what can be checked before the store is asked. Raises `EventError` or `AddressError`, never for a stop."""
+def prepare(event: Event, keys: Keys, policy: Policy | None = None) -> Prepared:
+    """Check and key what can be checked before the store is asked; `policy` is the one that is likely to be in force.
+
+    Raises `EventError` or `AddressError`, never for a stop.
+    """
     if not isinstance(event, Event) or not hasattr(type(event), "kind"):
         raise EventError(f"expected an event, found `{type(event).__name__}`")
     if event.kind == "erasure.completed":
@@ -95,10 +114,18 @@ def prepare(event: Event, keys: Keys) -> Prepared:
     roles = addresses_of(event)
     named = [normal for normals in roles.values() for normal in normals]
     id = event_key(keys, event_id)
-    keyed = {one: address_key(keys.address, one) for one in named}
+    keyed = {one: Keyed(address_key(keys.address, one), address_key(keys.suppression, one)) for one in named}
     # An id that a caller chose may be taken by something else; then the entry gets another, and the line must be found.
     line = None if not isinstance(event, Stop) else id if event.event_id is None else os.urandom(_SHORT)
-    return Prepared(event, event_id, id, _digest(event, keys), roles, keyed, line)
+    return Prepared(event, event_id, id, _digest(event, keys), roles, keyed, line, _draft(event, policy))
+
+
+def _draft(event: Event, policy: Policy | None) -> Draft | None:
+    """None where this policy does not know what the event names: the one in force by then may."""
+    try:
+        return None if policy is None else Draft(policy, *parts_of(event, policy))
+    except EventError:
+        return None
 
 
 def _digest(event: Event, keys: Keys) -> bytes:
@@ -122,13 +149,12 @@ def each(act: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
             raise
 
 
-def wanted_by(coming: Sequence[Prepared], keys: Keys) -> Wanted:
+def wanted_by(coming: Sequence[Prepared]) -> Wanted:
     """What events to come will ask of a store."""
-    addresses = {key: (one.stamp, normal) for one in coming for normal, key in one.keys.items()}
-    stamps = [stamp or address_key(keys.suppression, normal) for stamp, normal in addresses.values()]
-    named = [one.id for one in coming if one.event.event_id is not None or one.stamp is not None]
+    addresses = dict(keyed for one in coming for keyed in one.keys.values())
+    named = [one.id for one in coming if one.event.event_id is not None or one.nameless]
     lines = [one.line for one in coming if one.line is not None]
-    return Wanted(list(addresses), stamps, list(dict.fromkeys([*named, *lines])))
+    return Wanted(list(addresses), list(addresses.values()), list(dict.fromkeys([*named, *lines])))
 
 
 def event_key(keys: Keys, event_id: str) -> bytes:
@@ -182,15 +208,18 @@ class Recorder:
             self._refuse_if_unsafe()
         said = self.time if event.occurred_at is None else event.occurred_at
         ids, introduced = self._resolve(prepared, said)
-        facts = facts_of(event, self.policy, ids, said)
+        draft = prepared.draft
+        if draft is None or draft.policy is not self.policy:
+            draft = Draft(self.policy, *parts_of(event, self.policy))
+        facts = placed(draft.facts, ids, said)
         facts["event_id"] = prepared.id.hex()
         if prepared.line not in (None, prepared.id):
             facts["line"] = prepared.line.hex()
         self._complete(event, facts, prepared, said, introduced)
-        person = person_of(event)
+        person = draft.person
         if introduced:
-            if prepared.stamp is None:
-                person["addresses"] = introduced
+            if not prepared.nameless:
+                person = {**person, "addresses": introduced}
             self._book.folds.update(dict.fromkeys(introduced, Fold()))
             self._new.update(introduced)
         index = self.append(event.kind, facts, person)
@@ -281,7 +310,7 @@ class Recorder:
         row = self._event(prepared.line) if prepared.line is not None else None
         if row is not None and row.digest:
             return self._found(row, prepared)  # somebody else has recorded the line in the journal meanwhile
-        if event.event_id is None and prepared.stamp is None:
+        if event.event_id is None and not prepared.nameless:
             return prepared
         seen = self._seen.get(prepared.id)
         if seen is None:
@@ -329,7 +358,7 @@ class Recorder:
         ids: dict[str, list[str]] = {}
         for role, normals in prepared.roles.items():
             for normal in normals:
-                lives = self.lives(prepared.keys[normal])
+                lives = self.lives(prepared.keys[normal].key)
                 if lives:
                     last = lives[-1]
                     one = last.id
@@ -382,9 +411,8 @@ class Recorder:
     def _introduce(self, introduced: Mapping[str, str], prepared: Prepared, index: int, said: int) -> None:
         """New rows for addresses that got an id; one that was erased before is marked with its suppression row."""
         for one, normal in introduced.items():
-            key = prepared.keys[normal]
+            key, stamp = prepared.keys[normal]
             lives = self.lives(key)
-            stamp = prepared.stamp or address_key(self._keys.suppression, normal)
             row = self._suppressions[stamp] if stamp in self._suppressions else self._tx.suppression(stamp)
             kept = stamp if row is not None else None
             since = 0 if not lives else min(said, self.time)

@@ -67,13 +67,14 @@ class Writing:
         Where the log can't take them, stops alone are answered from the journal. Where the list can't be recorded, its stops
         are recorded without the others.
         """
-        events = list(events)
-        stops = {at: prepare(one, self._keys) for at, one in enumerate(events) if isinstance(one, Stop)}
+        events, policy = list(events), self._asking.policy
+        stops = {at: prepare(one, self._keys, policy) for at, one in enumerate(events) if isinstance(one, Stop)}
         kept = bool(stops) and self._outstanding.keep(list(stops.values()), self._clock())
         if len(stops) == len(events):
             return self._record_stops(list(stops.values()), kept=kept)
         try:
-            return self._append(list(each(lambda at: stops.get(at) or prepare(events[at], self._keys), range(len(events)))))
+            prepared = each(lambda at: stops.get(at) or prepare(events[at], self._keys, policy), range(len(events)))
+            return self._append(list(prepared))
         except StoreUnavailableError:
             if kept:
                 self._outstanding.failed(stops.values())
@@ -86,7 +87,7 @@ class Writing:
             raise
 
     def _append(self, prepared: Sequence[Prepared]) -> list[Recorded]:
-        wanted = wanted_by(prepared, self._keys)
+        wanted = wanted_by(prepared)
 
         def append() -> list[Recorded]:
             with self.appending(wanted=wanted) as recorder:

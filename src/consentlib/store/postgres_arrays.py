@@ -36,7 +36,11 @@ def _kind(element: int, array: int, write: Callable[[Any], bytes]) -> tuple[type
         def dump(self, obj: Array) -> bytes:
             return obj
 
+    of_one = _head(1, 0, element, 1, 1)
+
     def encode(values: Sequence[Any]) -> bytes:
+        if len(values) == 1 and values[0] is not None:  # as an append of one entry has in most of its columns
+            return Array(of_one + write(values[0]))
         found = [_NULL if one is None else write(one) for one in values]
         return Array(_head(1, None in values, element, len(found), 1) + b"".join(found))
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from consentlib.store.postgres import PostgresStore
 
 _SERVER: Final = "SELECT pg_postmaster_start_time()::text, oid::text FROM pg_database WHERE datname = current_database()"
-_SEAT: Final = f"""SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now
-    FROM consentlib.seat(%b, {schema.VERSION})"""
+_SEAT: Final = f"SELECT * FROM consentlib.seat(%b, {schema.VERSION}, NULL, NULL, NULL)"
 _PATIENCE: Final = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %b, true)"
 _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') IN ('off', 'local')"""

@@ -92,8 +92,8 @@ class Rows(NamedTuple):
 
     @property
     def params(self) -> str:
-        """The parameters of a function that hold them, one array a column; NULL where there is no row."""
-        return ", ".join(f"{self.table}_{one}[]" for one in self.columns.split(", "))
+        """The parameters of a function that hold them, one array a column; none where there is no row."""
+        return ", ".join(f"{self.table}_{one}[] DEFAULT NULL" for one in self.columns.split(", "))
 
     @property
     def arrays(self) -> str:
@@ -115,7 +115,8 @@ ORDERS: Final = Rows(
 )
 EVENTS: Final = Rows("events", "id bytea, index int8, digest bytea", "id")
 SUPPRESSIONS: Final = Rows("suppressions", "key bytea, erased_at int8, review_at int8, stops text", "key")
-PUT: Final = (ENTRIES, PARTS, ABOUT, NODES, LIVES, ORDERS, EVENTS, SUPPRESSIONS)
+PUT: Final = (ENTRIES, PARTS, ABOUT, NODES, EVENTS, LIVES, ORDERS, SUPPRESSIONS)
+"""What is put most often first: parameters that are left out at the end cost nothing."""
 
 FORGET: Final = (
     Rows("erase", "index int8, name text"),
@@ -148,8 +149,6 @@ def _forget(rows: Rows, table: str, columns: str) -> str:
 
 
 _ERASE, _ABOUT_GONE, _ORDERS_GONE, _LIVES_GONE, _SUPPRESSIONS_GONE = FORGET
-PARAMETERS: Final = {"apply": 7 + sum(len(one.names) for one in PUT), "forget": 1 + sum(len(one.names) for one in FORGET)}
-"""How many parameters the functions take: the ledger, `apply` the new head, and the columns of their groups."""
 
 
 def _params(groups: Iterable[Rows]) -> str:
@@ -159,6 +158,7 @@ def _params(groups: Iterable[Rows]) -> str:
 _HEAD: Final = "size int8, tip bytea, time int8, frontier bytea, scope int8, unverified text"
 _OWNERS: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _NEW_HEAD: Final = ", ".join(f"head_{one}" for one in _HEAD.split(", "))
+_NO_HEAD: Final = "NULL::int8, NULL::bytea, NULL::int8, NULL::bytea, NULL::int8, NULL, NULL::float8, NULL"
 _SET_HEAD: Final = ", ".join(f"{one.split()[0]} = head_{one.split()[0]}" for one in _HEAD.split(", "))
 
 _FUNCTIONS: Final = f"""
@@ -168,16 +168,31 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION consentlib.seat(
-    of_ledger int, of_version int, OUT head consentlib.heads, OUT now float8, OUT durability text)
-{_OWNERS} AS $$
+    of_ledger int, of_version int, of_lives bytea[], of_suppressions bytea[], of_events bytea[])
+RETURNS TABLE ({_NEW_HEAD}, now float8, durability text, what text, {LIVES.columns})
+{_OWNERS} SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock({_QUEUE}, of_ledger);
-    SELECT * INTO STRICT head FROM consentlib.heads WHERE ledger = of_ledger FOR UPDATE;
     IF EXISTS (SELECT FROM consentlib.versions WHERE version > of_version) THEN
         RAISE EXCEPTION USING ERRCODE = '{NEWER}', MESSAGE = 'tables of a newer version';
     END IF;
-    now := extract(epoch FROM clock_timestamp()) * 1000;
-    durability := current_setting('synchronous_commit');
+    RETURN QUERY SELECT h.size, h.tip, h.time, h.frontier, h.scope, h.unverified,
+        (extract(epoch FROM clock_timestamp()) * 1000)::float8, current_setting('synchronous_commit'),
+        NULL, NULL::bytea, NULL, NULL::int8, NULL::int8, NULL::bytea, NULL
+        FROM consentlib.heads AS h WHERE h.ledger = of_ledger FOR UPDATE;
+    IF cardinality(of_lives) > 0 THEN
+        RETURN QUERY SELECT {_NO_HEAD}, 'life', l.key, l.id, l.since, l.index, l.suppressed, l.fold
+            FROM consentlib.lives AS l WHERE l.ledger = of_ledger AND l.key = ANY(of_lives) ORDER BY l.index, l.since;
+    END IF;
+    IF cardinality(of_suppressions) > 0 THEN
+        RETURN QUERY SELECT {_NO_HEAD}, 'suppression', s.key, NULL, s.erased_at, s.review_at, NULL::bytea, s.stops
+            FROM consentlib.suppressions AS s WHERE s.ledger = of_ledger AND s.key = ANY(of_suppressions);
+    END IF;
+    IF cardinality(of_events) > 0 THEN
+        RETURN QUERY SELECT {_NO_HEAD}, 'event', e.id, NULL, NULL::int8, e.index, e.digest, NULL
+            FROM consentlib.events AS e WHERE e.ledger = of_ledger AND e.id = ANY(of_events);
+    END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION consentlib.lookup(of_ledger int, of_key bytea)
@@ -190,20 +205,6 @@ BEGIN
         WHERE h.ledger = of_ledger ORDER BY l.index, l.since;
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.wanted(of_ledger int, of_lives bytea[], of_suppressions bytea[], of_events bytea[])
-RETURNS TABLE (what text, {LIVES.columns}) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY SELECT 'life', l.key, l.id, l.since, l.index, l.suppressed, l.fold
-        FROM consentlib.lives AS l WHERE l.ledger = of_ledger AND l.key = ANY(of_lives) ORDER BY l.index, l.since;
-    RETURN QUERY SELECT 'suppression', s.key, NULL, s.erased_at, s.review_at, NULL::bytea, s.stops
-        FROM consentlib.suppressions AS s WHERE s.ledger = of_ledger AND s.key = ANY(of_suppressions);
-    IF cardinality(of_events) > 0 THEN
-        RETURN QUERY SELECT 'event', e.id, NULL, NULL::int8, e.index, e.digest, NULL
-            FROM consentlib.events AS e WHERE e.ledger = of_ledger AND e.id = ANY(of_events);
-    END IF;
-END $$;
-
 CREATE OR REPLACE FUNCTION consentlib.purging(of_ledger int) RETURNS void
 {_OWNERS} AS $$
 BEGIN
@@ -211,7 +212,7 @@ BEGIN
     PERFORM pg_stat_force_next_flush();
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD}, {_params(PUT)}) RETURNS void
+CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD} DEFAULT NULL, {_params(PUT)}) RETURNS void
 {_OWNERS} AS $$
 #variable_conflict use_column
 BEGIN
@@ -359,8 +360,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA consentlib FROM PUBLIC, {role};
 REVOKE ALL ON SCHEMA consentlib FROM PUBLIC, {role};
 GRANT USAGE ON SCHEMA consentlib TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA consentlib TO {role};
-GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.wanted, consentlib.apply, consentlib.forget,
-    consentlib.purging TO {role};
+GRANT EXECUTE ON FUNCTION consentlib.lookup, consentlib.seat, consentlib.apply, consentlib.forget, consentlib.purging TO {role};
 DO $$ BEGIN
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE 'GRANT MAINTAIN ON {maintained} TO {role}';

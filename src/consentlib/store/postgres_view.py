@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -36,15 +37,12 @@ _HEAD: Final = "SELECT size, tip, time, frontier, scope, unverified FROM consent
 _READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_HEAD}"
 _SEAT: Final = f"""BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {{}};
     SET LOCAL idle_in_transaction_session_timeout = 60000;
-    SELECT (head).size, (head).tip, (head).time, (head).frontier, (head).scope, (head).unverified, now, durability
-    FROM consentlib.seat({{}}, {schema.VERSION})"""
-_WANTED: Final = "; SELECT * FROM consentlib.wanted({}, {}, {}, {})"
+    SELECT * FROM consentlib.seat({{}}, {schema.VERSION}, {{}}, {{}}, {{}})"""
 _LIFE: Final = "SELECT key, id, since, index, suppressed, fold FROM consentlib.lives WHERE ledger = %b"
 _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders WHERE ledger = %b AND address = ANY(%b)"
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
-_APPLY, _FORGET = (f"SELECT consentlib.{name}({', '.join(['%b'] * number)})" for name, number in schema.PARAMETERS.items())
 _COMING: Final = [[ENCODE[one] for one in group.types] for group in schema.PUT]
 _GOING: Final = [[ENCODE[one] for one in group.types] for group in schema.FORGET]
 
@@ -237,10 +235,7 @@ class Transaction(View):
         store._queue(end)
         try:
             left = max(1, int((end - monotonic()) * 1000))
-            sql = _SEAT.format(left, self._ledger)
-            if any(self._wanted):
-                sql += _WANTED.format(self._ledger, *map(_literal, self._wanted))
-            self._conn, [row, *rows] = store._begin(sql)
+            self._conn, [row, *rows] = store._begin(_SEAT.format(left, self._ledger, *map(_literal, self._wanted)))
             try:
                 store._heard(row[6])
                 if row[7] in ("off", "local"):  # what is answered must be on disk, and on the standby where there is one
@@ -303,9 +298,9 @@ class Transaction(View):
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
         gone = _columns(_GOING, _going(changes))
-        self._unsent.append((_APPLY, [self._ledger, *changes.head, *_columns(_COMING, _coming(changes))]))
+        self._unsent.append(_call("apply", [self._ledger, *changes.head, *_columns(_COMING, _coming(changes))]))
         if any(gone):
-            self._unsent.append((_FORGET, [self._ledger, *gone]))
+            self._unsent.append(_call("forget", [self._ledger, *gone]))
         self._failed = False
         self._head = changes.head
 
@@ -327,7 +322,7 @@ def _found(wanted: Wanted, rows: Iterable[Any]) -> Found:
     lives: dict[bytes, list[Life]] = {key: [] for key in wanted.lives}
     suppressions: dict[bytes, Suppression | None] = dict.fromkeys(wanted.suppressions)
     events: dict[bytes, EventRow | None] = dict.fromkeys(wanted.events)
-    for what, key, id, since, index, data, text in rows:
+    for *_, what, key, id, since, index, data, text in rows:
         if what == "life":
             lives[key].append(Life(key, id, since, index, data, text))
         elif what == "suppression":
@@ -335,6 +330,18 @@ def _found(wanted: Wanted, rows: Iterable[Any]) -> Found:
         else:
             events[key] = EventRow(key, index, data)
     return Found({key: tuple(found) for key, found in lives.items()}, suppressions, events)
+
+
+def _call(name: str, values: list[Any]) -> Statement:
+    """A call of a function, without what is left out at the end."""
+    while values[-1] is None:
+        values.pop()
+    return _calling(name, len(values)), values
+
+
+@cache
+def _calling(name: str, number: int) -> str:
+    return f"SELECT consentlib.{name}({', '.join(['%b'] * number)})"
 
 
 def _columns(encoders: Iterable[Sequence[Any]], groups: Iterable[Collection[Sequence[Any]]]) -> list[bytes | None]:
@@ -354,9 +361,9 @@ def _coming(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
         [(one.index, name, *(part or _GONE)) for one in entries for name, part in one.parts.items()],
         {(id, one.index): None for one in entries for id in one.about},
         _last((one[:2], one) for one in changes.nodes),
+        _last((one.id, one) for one in changes.events),
         _last((one.id, one) for one in changes.lives),
         _last(((id, one.order), (id, *one)) for id, one in changes.orders),
-        _last((one.id, one) for one in changes.events),
         _last((one.key, one) for one in changes.suppressions),
     )
 

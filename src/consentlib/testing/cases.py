@@ -17,7 +17,7 @@ from attrs import frozen
 from consentlib.addresses import normalise
 from consentlib.codec import read, read_time
 from consentlib.errors import ConsentlibError, FormatError, InputError
-from consentlib.facts import addresses_of, facts_of
+from consentlib.facts import addresses_of, parts_of, placed
 from consentlib.fold import Book, Fold, Known, refold
 from consentlib.policy.model import Policy
 from consentlib.rules import Decision, Holdings, Message, Request, Texts, judge
@@ -152,7 +152,7 @@ class CaseLedger:
         said = recorded if event.occurred_at is None else event.occurred_at
         roles = addresses_of(event)
         ids = {role: [self._id(one, said) for one in normal] for role, normal in roles.items()}
-        facts = facts_of(event, self._policy, ids, said)
+        facts = placed(parts_of(event, self._policy)[0], ids, said)
         if event.kind == "identity.released":
             facts["life"] = self._begin(roles["address"][0], min(said, recorded))
         if event.kind in ("consent.given", "consent.confirmed"):

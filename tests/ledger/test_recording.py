@@ -363,6 +363,22 @@ def test_publish(shop: Shop) -> None:
     assert size(shop.ledger) == before
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_recording_under_a_policy_published_elsewhere(tmp_path: Path, gone: bool) -> None:
+    """What is recorded follows the policy in force then, not the one that this program read last."""
+    shop = Shop(f"sqlite:///{tmp_path / 'ledger.db'}")
+    shop.sign_up(ANN)
+    with Ledger.open(shop.url, clock=shop.clock) as other:
+        other.publish(parse_policy(starter().replace("[forms.footer]", "[forms.bottom]", 1)))
+    if gone:
+        with pytest.raises(EventError, match="form"):
+            shop.ledger.record(ConsentGiven("bo@example.dk", form="footer", evidence=SEEN))
+    else:
+        asked = shop.ledger.record(ConsentGiven("bo@example.dk", form="bottom", evidence=SEEN))
+        shop.ledger.record(ConsentConfirmed.of(asked))
+        assert shop.newsletter("bo@example.dk")
+
+
 VOID = parse_policy(starter().replace("prechecked = false", "prechecked = true", 1))
 
 

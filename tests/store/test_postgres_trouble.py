@@ -294,7 +294,7 @@ def test_a_lost_head_or_table_is_one_clear_error(store: PostgresStore, postgres_
             for use in (lambda: store.lookup(KEY), lambda: store.read().__enter__(), lambda: store.write().__enter__()):
                 with pytest.raises(StoreUnavailableError):
                     use()
-        owner.execute("DROP TABLE consentlib.lives")
+        owner.execute("DROP TABLE consentlib.lives CASCADE")
         with pytest.raises(StoreUnavailableError, match="42P01"):
             store.lookup(KEY)
 

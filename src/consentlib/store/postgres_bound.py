@@ -7,6 +7,7 @@ savepoint in it. Statements go through a cursor of our own, so that the shop's w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
@@ -16,8 +17,8 @@ from psycopg.rows import tuple_row
 from consentlib.errors import LedgerError, StoreUnavailableError
 from consentlib.store import postgres_schema as schema
 from consentlib.store.binding import BoundStore
-from consentlib.store.postgres_arrays import register
 from consentlib.store.postgres_connection import translated
+from consentlib.store.postgres_rows import register
 from consentlib.store.postgres_view import NOT_OPEN, Transaction, View
 from consentlib.store.protocol import NOTHING_WANTED, Changes, Head, Wanted
 from consentlib.store.turn import WAIT
@@ -139,6 +140,11 @@ class BoundTransaction(Transaction):
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
     """A cursor that can be asked as our own connections can."""
+
+    @cached_property
+    def row_types(self) -> dict[str, int]:
+        """See `Connection.row_types`."""
+        return schema.row_types(self.rows)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Connection.rows`."""

@@ -12,7 +12,7 @@ drop a trigger. The proof is the chain.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consentlib.errors import InputError, LedgerVersionError
@@ -74,7 +74,7 @@ _STEPS: Final = (
 
 
 class Rows(NamedTuple):
-    """A table that `apply` puts rows into: its columns with their types, and its key where a row replaces another."""
+    """Rows of a table, or keys of rows: their columns and types beside the ledger, and by which a row replaces another."""
 
     table: str
     columns: str
@@ -90,20 +90,10 @@ class Rows(NamedTuple):
         """Their types, in the same order."""
         return [one.split()[1] for one in self.columns.split(", ")]
 
-    @property
-    def params(self) -> str:
-        """The parameters of a function that hold them, one array a column; none where there is no row."""
-        return ", ".join(f"{self.table}_{one}[] DEFAULT NULL" for one in self.columns.split(", "))
-
-    @property
-    def arrays(self) -> str:
-        """The names of those parameters."""
-        return ", ".join(f"{self.table}_{one}" for one in self.names)
-
 
 ENTRIES: Final = Rows("entries", "index int8, time int8, kind text, leaf bytea, hash bytea")
 PARTS: Final = Rows("parts", "index int8, name text, salt bytea, data bytea")
-ABOUT: Final = Rows("about", "address text, index int8", "address, index")
+ABOUT: Final = Rows("about", "address text, index int8")
 NODES: Final = Rows("nodes", "level int8, position int8, hash bytea", "level, position")
 LIVES: Final = Rows("lives", "key bytea, id text, since int8, index int8, suppressed bytea, fold text", "id")
 ORDERS: Final = Rows(
@@ -129,21 +119,23 @@ FORGET: Final = (
 
 def _put(rows: Rows) -> str:
     """Put rows, in the place of those with the same key; a life that differs in its fold alone touches no index."""
-    names = rows.names
-    changed = [f"{one} = excluded.{one}" for one in names if one not in rows.key.split(", ")]
-    conflict = f" ON CONFLICT (ledger, {rows.key}) DO " if rows.key else ""
-    action = f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING"
-    return f"""IF cardinality({rows.table}_{names[0]}) > 0 THEN
-        INSERT INTO consentlib.{rows.table} (ledger, {", ".join(names)})
-            SELECT of_ledger, {", ".join(f"unnest({one})" for one in rows.arrays.split(", "))}{conflict}{conflict and action};
+    changed = ", ".join(f"{one} = excluded.{one}" for one in rows.names if one not in rows.key.split(", "))
+    conflict = f" ON CONFLICT (ledger, {rows.key}) DO UPDATE SET {changed}" if rows.key else ""
+    return f"""IF cardinality(new_{rows.table}) > 0 THEN
+        INSERT INTO consentlib.{rows.table} SELECT * FROM unnest(new_{rows.table}){conflict};
     END IF;"""
 
 
-def _forget(rows: Rows, table: str, columns: str) -> str:
+def _arrays(keys: Rows) -> str:
+    """The parameters of `forget` that hold keys, one array a column."""
+    return ", ".join(f"{keys.table}_{one}" for one in keys.names)
+
+
+def _forget(keys: Rows, table: str, columns: str) -> str:
     """Delete the rows with these keys."""
     same = " AND ".join(f"old.{one} = gone.{one}" for one in columns.split(", "))
-    return f"""IF cardinality({rows.table}_{rows.names[0]}) > 0 THEN
-        DELETE FROM consentlib.{table} AS old USING unnest({rows.arrays}) AS gone({columns})
+    return f"""IF cardinality({keys.table}_{keys.names[0]}) > 0 THEN
+        DELETE FROM consentlib.{table} AS old USING unnest({_arrays(keys)}) AS gone({columns})
             WHERE old.ledger = of_ledger AND {same};
     END IF;"""
 
@@ -151,15 +143,14 @@ def _forget(rows: Rows, table: str, columns: str) -> str:
 _ERASE, _ABOUT_GONE, _ORDERS_GONE, _LIVES_GONE, _SUPPRESSIONS_GONE = FORGET
 
 
-def _params(groups: Iterable[Rows]) -> str:
-    return ", ".join(one.params for one in groups)
-
-
 _HEAD: Final = "size int8, tip bytea, time int8, frontier bytea, scope int8, unverified text"
 _OWNERS: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _NEW_HEAD: Final = ", ".join(f"head_{one}" for one in _HEAD.split(", "))
 _NO_HEAD: Final = "NULL::int8, NULL::bytea, NULL::int8, NULL::bytea, NULL::int8, NULL, NULL::float8, NULL"
 _SET_HEAD: Final = ", ".join(f"{one.split()[0]} = head_{one.split()[0]}" for one in _HEAD.split(", "))
+
+_NEW_ROWS: Final = ", ".join(f"new_{one.table} consentlib.{one.table}[] DEFAULT NULL" for one in PUT)
+_GONE: Final = ", ".join(f"{one.table}_{column}[] DEFAULT NULL" for one in FORGET for column in one.columns.split(", "))
 
 _FUNCTIONS: Final = f"""
 CREATE OR REPLACE FUNCTION consentlib.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -212,7 +203,7 @@ BEGIN
     PERFORM pg_stat_force_next_flush();
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD} DEFAULT NULL, {_params(PUT)}) RETURNS void
+CREATE OR REPLACE FUNCTION consentlib.apply(of_ledger int, {_NEW_HEAD} DEFAULT NULL, {_NEW_ROWS}) RETURNS void
 {_OWNERS} AS $$
 #variable_conflict use_column
 BEGIN
@@ -220,7 +211,7 @@ BEGIN
     UPDATE consentlib.heads SET {_SET_HEAD} WHERE ledger = of_ledger;
 END $$;
 
-CREATE OR REPLACE FUNCTION consentlib.forget(of_ledger int, {_params(FORGET)}) RETURNS void
+CREATE OR REPLACE FUNCTION consentlib.forget(of_ledger int, {_GONE}) RETURNS void
 {_OWNERS} AS $$
 #variable_conflict use_column
 DECLARE
@@ -228,7 +219,7 @@ DECLARE
 BEGIN
     IF cardinality(erase_index) > 0 THEN
         PERFORM set_config('consentlib.erasing', 'on', true);
-        UPDATE consentlib.parts AS old SET salt = NULL, data = NULL FROM unnest({_ERASE.arrays}) AS gone(index, name)
+        UPDATE consentlib.parts AS old SET salt = NULL, data = NULL FROM unnest({_arrays(_ERASE)}) AS gone(index, name)
             WHERE old.ledger = of_ledger AND old.index = gone.index AND old.name = gone.name
             AND coalesce(old.salt, old.data) IS NOT NULL;
         GET DIAGNOSTICS erased = ROW_COUNT;
@@ -323,6 +314,12 @@ def migrate(conn: psycopg.Connection[Any]) -> None:
     for name, sql in GUARDS.items():
         table = sql.partition(" ON ")[2].split()[0]
         conn.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}; {sql}; ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+
+
+def row_types(rows: Callable[[str], Iterable[Any]]) -> dict[str, int]:
+    """The type of each table's rows, by its number in this database."""
+    sql = "SELECT relname::text, reltype::int8 FROM pg_class WHERE relnamespace = 'consentlib'::regnamespace AND relkind = 'r'"
+    return dict(rows(sql))
 
 
 def missing_guards(conn: psycopg.Connection[Any]) -> list[str]:

@@ -14,8 +14,8 @@ from consentlib.errors import CommitUnknownError, StoreUnavailableError
 from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import postgres_schema as schema
-from consentlib.store.postgres_arrays import ENCODE
 from consentlib.store.postgres_connection import Connection, Statement, translated
+from consentlib.store.postgres_rows import RowArray, encoder
 from consentlib.store.protocol import (
     NOTHING_FOUND,
     Changes,
@@ -43,8 +43,7 @@ _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
-_COMING: Final = [[ENCODE[one] for one in group.types] for group in schema.PUT]
-_GOING: Final = [[ENCODE[one] for one in group.types] for group in schema.FORGET]
+_PUT: Final = [(one.table, encoder(one)) for one in schema.PUT]
 
 
 _PARTS: Final = "SELECT index, name, salt, data FROM consentlib.parts WHERE ledger = %b"
@@ -297,12 +296,21 @@ class Transaction(View):
             self._failed = True
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        gone = _columns(_GOING, _going(changes))
-        self._unsent.append(_call("apply", [self._ledger, *changes.head, *_columns(_COMING, _coming(changes))]))
-        if any(gone):
-            self._unsent.append(_call("forget", [self._ledger, *gone]))
+        self._unsent.append(_call("apply", [self._ledger, *changes.head, *self._encoded(changes)]))
+        going = _going(changes)
+        if any(going):
+            self._unsent.append(_call("forget", [self._ledger, *going]))
         self._failed = False
         self._head = changes.head
+
+    def _encoded(self, changes: Changes) -> list[RowArray | None]:
+        """The rows that are put, a value for each table."""
+        try:
+            types = self._conn.row_types
+        except psycopg.Error as error:
+            raise translated(self._store._target, error) from None
+        groups = zip(_PUT, _coming(changes), strict=True)
+        return [encode(types[table], self._ledger, rows) if rows else None for (table, encode), rows in groups]
 
     def _send(self) -> None:
         """Let the server do what was applied before."""
@@ -344,15 +352,6 @@ def _calling(name: str, number: int) -> str:
     return f"SELECT consentlib.{name}({', '.join(['%b'] * number)})"
 
 
-def _columns(encoders: Iterable[Sequence[Any]], groups: Iterable[Collection[Sequence[Any]]]) -> list[bytes | None]:
-    """The columns of some groups of rows as arrays; None for those of a group without rows."""
-    found: list[bytes | None] = []
-    for group, rows in zip(encoders, groups, strict=True):
-        columns = zip(*rows, strict=True)
-        found += [encode(one) for encode, one in zip(group, columns, strict=True)] if rows else [None] * len(group)
-    return found
-
-
 def _coming(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
     """The rows that are put, by the groups of `apply`."""
     entries: Sequence[NewEntry] = changes.entries
@@ -368,15 +367,16 @@ def _coming(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
     )
 
 
-def _going(changes: Changes) -> tuple[Collection[Sequence[Any]], ...]:
-    """The rows that go, by the groups of `forget`."""
-    return (
-        changes.erase_parts,
-        changes.forget_about,
-        changes.forget_orders,
-        [(id,) for id in changes.forget_lives],
-        [(key,) for key in changes.forget_suppressions],
+def _going(changes: Changes) -> list[list[Any] | None]:
+    """The keys of the rows that go, by the groups of `forget`: a list for each of their columns, None without rows."""
+    groups = (
+        (2, changes.erase_parts),
+        (2, changes.forget_about),
+        (2, changes.forget_orders),
+        (1, [(id,) for id in changes.forget_lives]),
+        (1, [(key,) for key in changes.forget_suppressions]),
     )
+    return [column for width, keys in groups for column in (map(list, zip(*keys, strict=True)) if keys else [None] * width)]
 
 
 def _last(rows: Iterable[tuple[Any, Any]]) -> Collection[Any]:

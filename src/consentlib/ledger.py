@@ -38,7 +38,7 @@ from consentlib.opening import FORMAT, begin, find
 from consentlib.outstanding import Outstanding
 from consentlib.permits import Filtered, Permit, PermitRun
 from consentlib.policy import Policy, load_policy
-from consentlib.privacy import Erasure, Review, review
+from consentlib.privacy import Erasure, Finished, Review, review
 from consentlib.reader import Limit, read_scope
 from consentlib.recorder import Recorded
 from consentlib.rotation import rotate
@@ -327,6 +327,14 @@ class Ledger:
         `reason` and `by` stay for ever: names such as `art17` and `dpo`. Never refused: what is no name is kept as `?`.
         """
         return self._writing.erase(address, reason=reason, by=by)
+
+    def finish_erasures(self, *, by: str) -> Finished:
+        """Let go of facts about people who were erased once nothing needs them any more (GDPR 5(1)(e)); needs no address.
+
+        For a job once a day or once a month. What `check` answers stays the same. Raises `LedgerError` for a log that did not
+        verify, and whatever kept a person from being finished, when all others were.
+        """
+        return self._writing.finish_erasures(by=by)
 
     def review_suppressions(self, *, by: str) -> Review:
         """Drop what remains of erased addresses where its review date has come and no stop is in it. See `privacy.review`."""

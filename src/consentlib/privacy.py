@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
 from consentlib.damage import ReadingRows
-from consentlib.errors import FormatError, InputError, VerificationError
+from consentlib.errors import FormatError, InputError, LedgerError, VerificationError
 from consentlib.fields import read_word
 from consentlib.fold import Fold, Known, Stop, about, refold
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.log import NEVER_ERASED, Entry, parse_leaf
-from consentlib.policy.model import Parameters
+from consentlib.policy.model import Parameters, Policy
 from consentlib.reader import known, linked
 from consentlib.recorder import Recorder
-from consentlib.store.protocol import EventRow, Life, Suppression
+from consentlib.store.protocol import EventRow, Life, Suppression, View
 
 _log = logging.getLogger("consentlib")
 _DAY: Final = 86_400_000
@@ -99,7 +99,7 @@ def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Call
     suppression key: that it was erased, when, and the stops in force. If there is something to erase, `keep` is first handed
     the line that says so, with all addresses of the person.
     """
-    person = _Person(recorder, line.keys)
+    person = _found_behind(recorder, line.keys)
     row = recorder.view.event(line.id)
     if row is not None and (entry := recorder.view.entry(row.index)) is not None and (done := known(entry)) is not None:
         return Erasure(row.index, len(done.facts["parts"]), len(person.kept))  # a first try was made up for from the journal
@@ -112,25 +112,78 @@ def erase(recorder: Recorder, keys: Keys, normal: str, line: Line, *, keep: Call
 
 def erase_again(recorder: Recorder, keys: Keys, line: Line) -> Erasure:
     """Carry out an erasure that only the journal knows, also where there is nothing left to erase: then the log says so."""
-    return _erase(recorder, keys, _Person(recorder, line.keys), line, {line.stamp})
+    return _erase(recorder, keys, _found_behind(recorder, line.keys), line, {line.stamp})
+
+
+@frozen
+class Finished:
+    """What `finish_erasures` did: of how many people something went, how many parts, of how many entries about erased people
+    the facts stay for now, and whether bytes in a file are `pending` as in `Erasure`.
+    """
+
+    people: int
+    parts: int
+    kept: int
+    pending: bool = False
+
+
+def erased_people(view: View) -> Iterator[list[str]]:
+    """The address ids of each person of whom an erasure left facts: lives that ended so, together where they are linked."""
+    found = ((life.id, Fold.load(life.fold)) for life in view.all_lives() if life.fold)
+    others = {id: [link.other for link in fold.links] for id, fold in found if fold.erased is not None}
+    while others:
+        id, reached = others.popitem()
+        ids = [id]
+        while reached:
+            one = reached.pop()
+            if one in others:
+                ids.append(one)
+                reached += others.pop(one)
+        yield ids
+
+
+def what_is_over(view: View, ids: Sequence[str], policy: Policy | None, now: int) -> tuple[int, int]:
+    """Of an erased person: how many parts would go now, and of how many entries the facts stay."""
+    person = _Person(view, ids, policy, now)
+    return len(person.parts), len(person.kept)
+
+
+def finish(recorder: Recorder, ids: Sequence[str], *, by: str) -> int:
+    """Let go of what is over of an erased person, in the caller's transaction. Gives how many parts went.
+
+    The entry says that it happened when the person was erased: who came back since speaks for themselves. Raises `LedgerError`
+    for a log that did not verify, which might be needed as evidence: here nobody waits for an answer to a request.
+    """
+    if recorder.head.unverified is not None:
+        raise LedgerError("expected a verified log, found one that did not verify; `erase` still erases")
+    person = _Person(recorder.view, ids, recorder.policy, recorder.time)
+    if person.parts:
+        moments = [fold.erased for fold in (Fold.load(life.fold) for life in person.lives) if fold.erased is not None]
+        _let_go(recorder, person, {"occurred_at": max(moments), "reason": "retention", "by": by})
+    return len(person.parts)
+
+
+def _found_behind(recorder: Recorder, keys: Sequence[bytes]) -> _Person:
+    """The person behind some keys of addresses."""
+    view = recorder.view
+    ids = dict.fromkeys(id for key in keys for id in linked(view, view.lives(key)))
+    return _Person(view, list(ids), recorder.policy, recorder.time)
 
 
 class _Person:
     """What the log holds about a person, and what of it goes."""
 
-    def __init__(self, recorder: Recorder, keys: Sequence[bytes]) -> None:
-        view = recorder.view
-        found = [linked(view, view.lives(key)) for key in keys]
-        self.lives = view.lives_by_id(list(dict.fromkeys(id for ids in found for id in ids)))
+    def __init__(self, view: View, ids: Sequence[str], policy: Policy | None, now: int) -> None:
+        self.lives = view.lives_by_id(ids)
         self.ids = {life.id for life in self.lives}
-        parameters = recorder.policy.parameters if recorder.policy is not None else Parameters()
-        self.review_at = recorder.time + parameters.suppression_review_days * _DAY
+        parameters = policy.parameters if policy is not None else Parameters()
+        self.review_at = now + parameters.suppression_review_days * _DAY
         entries = view.entries_at({index for id in self.ids for index in view.about(id)})
         self.entries = [entries[index] for index in sorted(entries)]
         self.damaged = [entry.index for entry in self.entries if _is_damaged(entry)]
         shown = [one for entry in self.entries if (one := _readable(entry)) is not None]
         held = [one for one in shown if one.kind not in NEVER_ERASED]
-        self.kept = _kept(held, self.ids, recorder.time, parameters)
+        self.kept = _kept(held, self.ids, now, parameters)
         self.going = [one for one in held if one.index not in self.kept]
         self.retained = sorted({id for one in held if one.index in self.kept for id in about(one.facts)} & self.ids)
         self.staying = [one for one in shown if one.index in self.kept or one.kind in NEVER_ERASED]
@@ -141,17 +194,23 @@ class _Person:
 
 
 def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: set[bytes]) -> Erasure:
-    changes, ids, parts = recorder.changes, person.ids, person.parts
     _suppress(recorder, keys, person, stamps)
+    said = {"occurred_at": recorder.time, "reason": line.said["reason"], "by": line.said["by"]}
+    index = _let_go(recorder, person, said, line=line.id.hex())
+    recorder.changes.events.append(EventRow(line.id, index, line.digest))
+    return Erasure(index, len(person.parts), len(person.kept))
+
+
+def _let_go(recorder: Recorder, person: _Person, said: Mapping[str, Any], **mark: str) -> int:
+    """Record that a person's parts go, `mark` in the first entry that says so, and let them go. Gives its index."""
+    changes, ids, parts = recorder.changes, person.ids, person.parts
     _shrink(recorder, person.lives, person.staying, person.retained)
     named = {"addresses": person.retained} if person.retained else {}
-    said = {"occurred_at": recorder.time, "reason": line.said["reason"], "by": line.said["by"], **named}
     batches = [parts[start : start + _MOST_PARTS] for start in range(0, max(1, len(parts)), _MOST_PARTS)]
     indices: list[int] = []
     for batch in batches:
-        mark = {} if indices else {"line": line.id.hex()}
-        indices.append(recorder.append("part.erased", {**said, **mark, "parts": [list(part) for part in batch]}))
-    changes.events.append(EventRow(line.id, indices[0], line.digest))
+        first = {} if indices else mark
+        indices.append(recorder.append("part.erased", {**said, **named, **first, "parts": [list(part) for part in batch]}))
     changes.erase_parts += parts
     for one in person.going:
         changes.forget_about += [(id, one.index) for id in about(one.facts) if id in ids]
@@ -161,7 +220,7 @@ def _erase(recorder: Recorder, keys: Keys, person: _Person, line: Line, stamps: 
     changes.forget_about += [(id, index) for id in ids for index in person.damaged]
     gone = ids.difference(person.retained)
     changes.forget_about += [(id, entry.index) for entry in person.entries for id in _erasures_about(entry) if id in gone]
-    return Erasure(indices[0], len(parts), len(person.kept))
+    return indices[0]
 
 
 @frozen

@@ -16,13 +16,13 @@ from consentlib.checkpoints import covered_size
 from consentlib.damage import ReadingRows
 from consentlib.errors import CommitUndoneError, ConsentlibError, StoreUnavailableError, VerificationError
 from consentlib.events import ConsentWithdrawn, Event, ObjectionRaised, Stop
-from consentlib.fields import ALL, Scope
+from consentlib.fields import ALL, Scope, read_word
 from consentlib.journal import Line
 from consentlib.keys import Keys
 from consentlib.notary import Notary
 from consentlib.outstanding import Outstanding
 from consentlib.policy import Policy
-from consentlib.privacy import Erasure, erase, erasure_line
+from consentlib.privacy import Erasure, Finished, erase, erased_people, erasure_line, finish, what_is_over
 from consentlib.recorder import Prepared, Recorded, Recorder, each, prepare, wanted_by
 from consentlib.replay import replay, runs
 from consentlib.settling import settle
@@ -134,6 +134,21 @@ class Writing:
     def _erase(self, address: str, line: Line, keep: Callable[[Sequence[Line]], None]) -> Erasure:
         with self.appending() as recorder:
             return erase(recorder, self._keys, stop_key(address), line, keep=keep)
+
+    def finish_erasures(self, *, by: str) -> Finished:
+        """Let go of what is over of people who were erased, one transaction a person. See `Ledger.finish_erasures`."""
+        read_word(by, "by")
+        with ReadingRows(), self._store.read() as view:
+            head = view.head()
+            policy, now = self._asking.scope(head, view).policy, max(self._clock(), head.time)
+            found = [(ids, *what_is_over(view, ids, policy, now)) for ids in erased_people(view)]
+        went = _each_to_the_end(lambda ids: [self._finish(ids, by)], [ids for ids, over, _ in found if over])
+        pending = any(went) and not self._store.purge()
+        return Finished(sum(map(bool, went)), sum(went), sum(kept for _, _, kept in found), pending)
+
+    def _finish(self, ids: Sequence[str], by: str) -> int:
+        with self.appending() as recorder:
+            return finish(recorder, ids, by=by)
 
     def catch_up(self) -> None:
         """Record what waits in the journal. What goes wrong is logged: it counts in every check all the same."""

@@ -71,10 +71,12 @@ def test_review(run: Run, sealed: str, tmp_path: Path) -> None:
     """What is not due stays; what is due goes, but for stops."""
     for one in (ANN, "bo@example.dk"):
         assert run("erase", sealed, one, "--reason", "art17", "--by", "dpo").exit_code == 0
-    assert run("review", sealed, "--by", "dpo").stdout == "0 rows dropped, 0 that are due stay\n"
+    nothing = "0 parts of 0 people erased, facts of 2 entries stay for now\n"
+    assert run("review", sealed, "--by", "dpo").stdout == f"{nothing}0 rows dropped, 0 that are due stay\n"
     with closing(sqlite3.connect(tmp_path / "sealed.db", isolation_level=None)) as database:
         database.execute("UPDATE consentlib_suppressions SET review_at = 0")
     told = json.loads(run("review", sealed, "--by", "dpo", "--json").stdout)
     assert (told["dropped"], told["kept"]) == (1, 1)
-    assert run("review", sealed, "--by", "dpo").stdout == "0 rows dropped, 1 that are due stay\n"
+    assert told["finished"] == {"people": 0, "parts": 0, "kept": 2, "pending": False}
+    assert run("review", sealed, "--by", "dpo").stdout == f"{nothing}0 rows dropped, 1 that are due stay\n"
     assert run("verify", sealed).exit_code == 10

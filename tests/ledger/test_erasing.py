@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from consentlib import Evidence
-from consentlib.errors import ErasedError
+from consentlib.errors import ErasedError, InputError, LedgerError
 from consentlib.events import (
     ConsentConfirmed,
     ConsentGiven,
@@ -17,7 +19,7 @@ from consentlib.events import (
     ObjectionRaised,
     OrderPlaced,
 )
-from shop import DAY, LETTER, SEEN, Shop
+from shop import DAY, LETTER, POLICY, SEEN, Shop
 
 ANN = "ann@example.dk"
 WHY: dict[str, Any] = {"reason": "art17", "by": "dpo"}
@@ -223,3 +225,117 @@ def test_twice_with_a_life_in_between(shop: Shop) -> None:
         shop.sign_up("anna@example.dk")
         shop.ledger.erase("anna@example.dk", reason="art17", by="dpo")
     shop.ledger.verify(read_models=True)
+
+
+def test_finishing(shop: Shop) -> None:
+    """What has run out of erased people goes without their addresses, and only that; linked people are one."""
+    shop.sign_up(ANN)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.record(IdentityLinked(ANN, other="a@work.dk"))
+    shop.ledger.record(OrderPlaced("a@work.dk", order="o2"))
+    shop.ledger.record(IdentityLinked("a@work.dk", other="+4512345678"))
+    shop.ledger.record(OrderPlaced("+4512345678", order="o3"))
+    shop.ledger.withdraw("a@work.dk")
+    shop.sign_up("bo@example.dk")
+    shop.ledger.erase(ANN, **WHY)
+    for days, wanted in ((0, (0, 0, 9)), (731, (1, 4, 5)), (0, (0, 0, 5)), (6 * 366, (1, 5, 0)), (0, (0, 0, 0))):
+        shop.clock.tick(days=days)
+        done = shop.ledger.finish_erasures(by="job")
+        assert (done.people, done.parts, done.kept, done.pending) == (*wanted, False)
+        shop.ledger.verify(read_models=True)
+    assert shop.look("SELECT count(*) FROM consentlib_lives") == [(1,)]
+    for address in (ANN, "a@work.dk", "+4512345678"):
+        assert shop.ledger.history(address) == []
+        assert shop.newsletter(address).reason == "erased"
+    assert [entry.kind for entry in shop.ledger.history("bo@example.dk")] == ["consent.given", "consent.confirmed"]
+
+
+def test_finishing_leaves_who_came_back(shop: Shop) -> None:
+    """Facts of an erased life go, and neither what is left of it nor that they went touches the life that followed."""
+    shop.sign_up(ANN)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=700)
+    shop.sign_up(ANN)
+    shop.clock.tick(days=31)
+    assert shop.newsletter(ANN)
+    done = shop.ledger.finish_erasures(by="job")
+    assert (done.people, done.parts, done.kept) == (1, 2, 1)
+    assert shop.newsletter(ANN)
+    shop.ledger.verify(read_models=True)
+    with shop.ledger.permit(ANN, use="marketing_newsletter", message=LETTER):
+        pass
+    found = shop.ledger.verify(meaning=True).meaning
+    assert found is not None
+    assert found.unlawful == 0
+
+
+def test_finishing_waits_for_a_log_that_verifies(shop: Shop) -> None:
+    """A job deletes nothing from a log that may be evidence; who asked to be erased is."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=731)
+    shop.ledger._writing.mark("content: found otherwise")
+    with pytest.raises(LedgerError, match="verified"):
+        shop.ledger.finish_erasures(by="job")
+    assert shop.ledger.erase(ANN, **WHY).parts == 2
+
+
+def test_finishing_says_who(shop: Shop) -> None:
+    """It is on record by whom, under a name and no other text."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    with pytest.raises(InputError, match="by"):
+        shop.ledger.finish_erasures(by="Ann, who lives next door")
+    shop.clock.tick(days=731)
+    shop.ledger.finish_erasures(by="job")
+    with shop.ledger._store.read() as view:
+        [*_, last] = [json.loads(entry.parts["facts"][1]) for entry in view.entries() if entry.parts["facts"]]
+    assert (last["by"], last["reason"], last["parts"]) == ("job", "retention", [[1, "facts"], [2, "facts"]])
+
+
+PEOPLE = [ANN, "bo@example.dk", "a@work.dk"]
+_person = st.sampled_from(PEOPLE)
+_steps = st.one_of(
+    st.tuples(st.just("wait"), st.sampled_from([1, 300, 731, 6 * 366])),
+    st.tuples(st.just("sign up"), _person),
+    st.tuples(st.just("order"), _person),
+    st.tuples(st.just("stop"), _person),
+    st.tuples(st.just("link"), _person, _person),
+    st.tuples(st.just("erase"), _person),
+    st.tuples(st.just("finish"), _person),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_steps, max_size=14))
+def test_finishing_changes_no_answer(steps: list[tuple[Any, ...]]) -> None:
+    """Whatever happened, a check answers as before, what checks read is what the log says, and nothing is left to do."""
+    shop = Shop()
+    for number, (what, *said) in enumerate([*steps, ("finish",)]):
+        shop.clock.tick(1)
+        if what == "wait":
+            shop.clock.tick(days=said[0])
+        elif what == "sign up":
+            shop.sign_up(said[0])
+        elif what == "order":
+            shop.ledger.record(OrderPlaced(said[0], order=f"o{number}"))
+        elif what == "stop":
+            shop.ledger.record(ConsentWithdrawn(said[0]))
+        elif what == "link" and said[0] != said[1]:
+            shop.ledger.record(IdentityLinked(said[0], other=said[1]))
+        elif what == "erase":
+            shop.ledger.erase(said[0], **WHY)
+        elif what == "finish":
+            before = answers(shop)
+            shop.ledger.finish_erasures(by="job")
+            assert answers(shop) == before
+            assert shop.ledger.finish_erasures(by="job").parts == 0
+    shop.ledger.verify(read_models=True)
+
+
+def answers(shop: Shop) -> list[Any]:
+    """What a check says of each person and use."""
+    asked = [(address, use) for address in PEOPLE for use in POLICY.uses]
+    found = [shop.ledger.check(address, use=use, message=LETTER) for address, use in asked]
+    return [(one.allowed, one.reason) for one in found]

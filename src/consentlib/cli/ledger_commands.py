@@ -196,10 +196,18 @@ def erase(place: Place, json_: bool, address: str, reason: str, by: str) -> None
 @on_ledger
 @click.option("--by", required=True, help="Who does it: a role rather than a name.")
 def review(place: Place, json_: bool, by: str) -> None:
-    """Drop the rows that stay of erased addresses where their review date has come; those that hold a stop stay."""
+    """Erase facts about erased people whose period is over, and drop the rows that stay of erased addresses where their review
+    date has come; those that hold a stop stay."""
     with place.open() as ledger:
+        finished = ledger.finish_erasures(by=by)
         done = ledger.review_suppressions(by=by)
     if json_:
-        say_json({"entry": done.index, "dropped": done.dropped, "kept": done.kept})
+        facts = {name: getattr(finished, name) for name in ("people", "parts", "kept", "pending")}
+        say_json({"entry": done.index, "dropped": done.dropped, "kept": done.kept, "finished": facts})
     else:
+        people = plural(finished.people, "person", "people")
+        stay = f"facts of {plural(finished.kept, 'entry', 'entries')} stay for now"
+        click.echo(f"{plural(finished.parts, 'part')} of {people} erased, {stay}")
         click.echo(f"{plural(done.dropped, 'row')} dropped, {done.kept:,} that are due stay")
+    if finished.pending:
+        note("bytes wait in a file until a reader lets go of it: run `consentlib doctor` later")

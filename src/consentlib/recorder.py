@@ -101,10 +101,11 @@ def new_event_id() -> str:
     return os.urandom(16).hex()
 
 
-def prepare(event: Event, keys: Keys, policy: Policy | None = None) -> Prepared:
+def prepare(event: Event, keys: Keys, policy: Policy | None = None, keyed: dict[str, Keyed] | None = None) -> Prepared:
     """Check and key what can be checked before the store is asked; `policy` is the one that is likely to be in force.
 
-    Raises `EventError` or `AddressError`, never for a stop.
+    `keyed` takes the keys of each address, so that those of a list are made once for all of its events. Raises `EventError`
+    or `AddressError`, never for a stop.
     """
     if not isinstance(event, Event) or not hasattr(type(event), "kind"):
         raise EventError(f"expected an event, found `{type(event).__name__}`")
@@ -114,10 +115,14 @@ def prepare(event: Event, keys: Keys, policy: Policy | None = None) -> Prepared:
     roles = addresses_of(event)
     named = [normal for normals in roles.values() for normal in normals]
     id = event_key(keys, event_id)
-    keyed = {one: Keyed(address_key(keys.address, one), address_key(keys.suppression, one)) for one in named}
+    keyed = {} if keyed is None else keyed
+    for one in named:
+        if one not in keyed:
+            keyed[one] = Keyed(address_key(keys.address, one), address_key(keys.suppression, one))
     # An id that a caller chose may be taken by something else; then the entry gets another, and the line must be found.
     line = None if not isinstance(event, Stop) else id if event.event_id is None else os.urandom(_SHORT)
-    return Prepared(event, event_id, id, _digest(event, keys), roles, keyed, line, _draft(event, policy))
+    own = {one: keyed[one] for one in named}
+    return Prepared(event, event_id, id, _digest(event, keys), roles, own, line, _draft(event, policy))
 
 
 def _draft(event: Event, policy: Policy | None) -> Draft | None:

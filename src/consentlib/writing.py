@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -67,14 +68,14 @@ class Writing:
         Where the log can't take them, stops alone are answered from the journal. Where the list can't be recorded, its stops
         are recorded without the others.
         """
-        events, policy = list(events), self._asking.policy
-        stops = {at: prepare(one, self._keys, policy) for at, one in enumerate(events) if isinstance(one, Stop)}
+        events = list(events)
+        ready = partial(prepare, keys=self._keys, policy=self._asking.policy, keyed={})
+        stops = {at: ready(one) for at, one in enumerate(events) if isinstance(one, Stop)}
         kept = bool(stops) and self._outstanding.keep(list(stops.values()), self._clock())
         if len(stops) == len(events):
             return self._record_stops(list(stops.values()), kept=kept)
         try:
-            prepared = each(lambda at: stops.get(at) or prepare(events[at], self._keys, policy), range(len(events)))
-            return self._append(list(prepared))
+            return self._append(list(each(lambda at: stops.get(at) or ready(events[at]), range(len(events)))))
         except StoreUnavailableError:
             if kept:
                 self._outstanding.failed(stops.values())

@@ -242,9 +242,10 @@ def test_nothing_personal_and_nothing_active(exported: tuple[Path, Verifier], la
 def test_levels_are_told(exported: tuple[Path, Verifier]) -> None:
     """Without a key the report says that nobody's signature was checked, with one that no held checkpoint was."""
     path, key = exported
-    assert "Verified at level: content" in (page := report(path)).text
+    assert "Intact, but not shown to be signed. Verified at level: content" in (page := report(path)).text
     assert WORDS["unsigned"][0] in page.text
     assert "Verified at level: signature" in (page := report(path, verifiers=[key])).text
+    assert "Intact" not in page.text
     assert WORDS["no_held"][0] in page.text
     assert "Verificeret på niveau: underskrift" in report(path, verifiers=[key], language="da").text
 

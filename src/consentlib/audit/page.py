@@ -137,7 +137,8 @@ class Page:
         )
 
     def _verdict(self, report: Report) -> str:
-        body = f"<strong>{self._word('verified', level=self._level(report.level))}</strong>"
+        said = "intact" if report.level == "content" else "verified"
+        body = f"<strong>{self._word(said, level=self._level(report.level))}</strong>"
         if report.partial:
             body += f"<p><b>{self._word('partial', n=report.withheld)}</b></p>"
         if report.level == "content":

@@ -31,6 +31,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "failed_why": ("What was found", "Hvad der blev fundet"),
     "form_level": ("file format", "filformat"),
     "verified": ("Verified at level: {level}", "Verificeret på niveau: {level}"),
+    "intact": (
+        "Intact, but not shown to be signed. Verified at level: {level}",
+        "Intakt, men ikke vist at være underskrevet. Verificeret på niveau: {level}",
+    ),
     "unsigned": (
         "No signature was checked. Nothing here shows who wrote this log, or that it was not written anew.",
         "Ingen underskrift er kontrolleret. Intet her viser, hvem der skrev loggen, eller at den ikke er skrevet om.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from typing import Any, Final, NamedTuple
 
 from attrs import frozen
@@ -166,7 +167,7 @@ class Decision:
             "obligations": list(self.obligations),
             "valid_until": _time(self.valid_until),
             "policy": dict(zip(("id", "version", "hash"), self.policy, strict=True)),
-            "ledger": {"size": self.size, "tip": self.tip.hex()},
+            "ledger": {"size": self.size, "tip": b2a_base64(self.tip, newline=False).decode()},
             "text": {language: self.text(language) for language in ("en", "da")},
             **({"would_deny": self.would_deny} if self.would_deny else {}),
         }

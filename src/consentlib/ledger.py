@@ -331,8 +331,9 @@ class Ledger:
     def finish_erasures(self, *, by: str) -> Finished:
         """Let go of facts about people who were erased once nothing needs them any more (GDPR 5(1)(e)); needs no address.
 
-        For a job once a day or once a month. What `check` answers stays the same. Raises `LedgerError` for a log that did not
-        verify, and whatever kept a person from being finished, when all others were.
+        For a job once a day or once a month. No denial that such facts hold up ends with them. Raises `LedgerError` for a log
+        that did not verify, and whatever kept a person from being finished, when all others were; facts that are not as the
+        log commits to are `VerificationError`, and mark it.
         """
         return self._writing.finish_erasures(by=by)
 

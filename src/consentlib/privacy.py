@@ -13,6 +13,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from consentlib.addresses import address_key
+from consentlib.audit.receipt import check_parts
 from consentlib.damage import ReadingRows
 from consentlib.errors import FormatError, InputError, LedgerError, VerificationError
 from consentlib.fields import read_word
@@ -60,6 +61,9 @@ _PROOF: Final = frozenset(
 
 _LINKS: Final = frozenset({"identity.linked", "identity.address_changed"})
 """Kinds that say which addresses are one person's: they stay while something of more than one of those stays."""
+
+_MUTE: Final = frozenset({"export.made", "message.failed"})
+"""Kinds that are recorded about who was erased and mean nothing for what comes: a disclosure, and a send that was under way."""
 
 
 @frozen
@@ -145,22 +149,39 @@ def erased_people(view: View) -> Iterator[list[str]]:
 def what_is_over(view: View, ids: Sequence[str], policy: Policy | None, now: int) -> tuple[int, int]:
     """Of an erased person: how many parts would go now, and of how many entries the facts stay."""
     person = _Person(view, ids, policy, now)
+    if _still_speaks(view, person):
+        return 0, len(person.kept) + len(person.going)
     return len(person.parts), len(person.kept)
 
 
 def finish(recorder: Recorder, ids: Sequence[str], *, by: str) -> int:
     """Let go of what is over of an erased person, in the caller's transaction. Gives how many parts went.
 
-    The entry says that it happened when the person was erased: who came back since speaks for themselves. Raises `LedgerError`
-    for a log that did not verify, which might be needed as evidence: here nobody waits for an answer to a request.
+    The entry says that it happened when the person was erased: who came back since speaks for themselves. Here nobody waits for
+    an answer to a request, and what does not verify might be needed as evidence: raises `LedgerError` for a log that did not,
+    `VerificationError` for a part of the person's that is not as committed.
     """
     if recorder.head.unverified is not None:
         raise LedgerError("expected a verified log, found one that did not verify; `erase` still erases")
     person = _Person(recorder.view, ids, recorder.policy, recorder.time)
-    if person.parts:
-        moments = [fold.erased for fold in (Fold.load(life.fold) for life in person.lives) if fold.erased is not None]
-        _let_go(recorder, person, {"occurred_at": max(moments), "reason": "retention", "by": by})
+    if not person.parts or _still_speaks(recorder.view, person):
+        return 0
+    for entry in person.entries:
+        check_parts(entry, parse_leaf(entry.leaf))
+    moments = [fold.erased for fold in (Fold.load(life.fold) for life in person.lives) if fold.erased is not None]
+    _let_go(recorder, person, {"occurred_at": max(moments), "reason": "retention", "by": by})
     return len(person.parts)
+
+
+def _still_speaks(view: View, person: _Person) -> bool:
+    """Whether an answer may rest on what an erased person left: something was recorded about it since, such as a stop said
+    before they came back, or it is all that tells who came back from before the erasure, as the row is gone."""
+    found = [*person.going, *person.staying]
+    erased = max((one.index for one in found if one.kind == "part.erased"), default=-1)
+    if any(one.index > erased and one.kind not in _MUTE for one in found):
+        return True
+    later = [one for life in person.lives for one in view.lives(life.key) if one.index > life.index]
+    return any(one.suppressed is None and Fold.load(one.fold).erased is None for one in later)
 
 
 def _found_behind(recorder: Recorder, keys: Sequence[bytes]) -> _Person:

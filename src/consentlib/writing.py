@@ -148,7 +148,7 @@ class Writing:
         return Finished(sum(map(bool, went)), sum(went), sum(kept for _, _, kept in found), pending)
 
     def _finish(self, ids: Sequence[str], by: str) -> int:
-        with self.appending() as recorder:
+        with self.doubting(), self.appending() as recorder:
             return finish(recorder, ids, by=by)
 
     def catch_up(self) -> None:

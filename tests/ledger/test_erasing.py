@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentlib import Evidence
-from consentlib.errors import ErasedError, InputError, LedgerError
+from consentlib.errors import ErasedError, InputError, LedgerError, VerificationError
 from consentlib.events import (
+    AddressChanged,
     ConsentConfirmed,
     ConsentGiven,
     ConsentWithdrawn,
@@ -18,7 +19,9 @@ from consentlib.events import (
     InquiryReceived,
     ObjectionRaised,
     OrderPlaced,
+    RestrictionSet,
 )
+from consentlib.privacy import Finished
 from shop import DAY, LETTER, POLICY, SEEN, Shop
 
 ANN = "ann@example.dk"
@@ -268,6 +271,88 @@ def test_finishing_leaves_who_came_back(shop: Shop) -> None:
     found = shop.ledger.verify(meaning=True).meaning
     assert found is not None
     assert found.unlawful == 0
+
+
+@pytest.mark.parametrize(
+    ("late", "reason"),
+    [
+        (lambda said: ObjectionRaised(ANN, occurred_at=said), "objection_direct_marketing"),
+        (lambda said: RestrictionSet(ANN, occurred_at=said), "restricted"),
+    ],
+)
+def test_finishing_leaves_what_was_said_late(shop: Shop, late: Any, reason: str) -> None:
+    """What was said before somebody came back and recorded after is the erased life's, and in no row: it stays."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=700)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.record(late(shop.clock.now - DAY))
+    shop.clock.tick(days=60)
+    assert shop.newsletter(ANN).reason == reason
+    assert shop.ledger.finish_erasures(by="job") == Finished(people=0, parts=0, kept=3)
+    assert shop.newsletter(ANN).reason == reason
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=6 * 366)
+    assert shop.ledger.finish_erasures(by="job").kept == 0
+    shop.ledger.verify(read_models=True)
+
+
+def test_finishing_leaves_whom_somebody_was_linked_with_late(shop: Shop) -> None:
+    """A change of address that was said before somebody came back leaves their old grants with who was never erased."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=700)
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    moved = AddressChanged(ANN, to="bo@example.dk", by="subject", address_verified=True, occurred_at=shop.clock.now - DAY)
+    shop.ledger.record(moved)
+    shop.clock.tick(days=60)
+    assert shop.ledger.finish_erasures(by="job").parts == 0
+    assert shop.ledger.history("bo@example.dk")[-1].person is not None
+    shop.ledger.verify(read_models=True)
+
+
+def test_finishing_leaves_what_alone_tells_of_an_erasure(shop: Shop) -> None:
+    """Somebody came back when their row was reviewed away: a consent from before the erasure counts no more than it did."""
+    shop.ledger.record(OrderPlaced(ANN, order="o1"))
+    shop.ledger.erase(ANN, **WHY)
+    said = shop.clock.now - DAY
+    shop.clock.tick(days=1200)
+    assert shop.ledger.review_suppressions(by="job").dropped == 1
+    asked = shop.ledger.record(ConsentGiven(ANN, form="footer", evidence=SEEN, occurred_at=said))
+    shop.ledger.record(ConsentConfirmed.of(asked, occurred_at=said))
+    shop.clock.tick(days=6 * 366)
+    assert shop.newsletter(ANN).reason == "erased"
+    assert shop.ledger.finish_erasures(by="job") == Finished(people=0, parts=0, kept=1)
+    assert shop.newsletter(ANN).reason == "erased"
+
+
+def test_finishing_after_a_disclosure(shop: Shop, tmp_path: Path) -> None:
+    """Who came back and asked what is held keeps nothing alive by that."""
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=700)
+    shop.sign_up(ANN)
+    shop.ledger.disclose(ANN, tmp_path / "ann.zip", by="dpo")
+    shop.clock.tick(days=31)
+    assert shop.ledger.finish_erasures(by="job").parts == 2
+    shop.ledger.verify(read_models=True)
+
+
+@pytest.mark.parametrize("damage", ["'{'", "replace(data, 'footer', 'header')"])
+def test_finishing_takes_no_evidence(tmp_path: Path, damage: str) -> None:
+    """Facts that were altered stay, however they read now, and mark the ledger: once gone they would be no trace."""
+    shop = Shop(f"sqlite:///{tmp_path / 'ledger.db'}")
+    shop.sign_up(ANN)
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=731)
+    shop.steal(f"UPDATE consentlib_parts SET data = {damage} WHERE idx = 1 AND name = 'facts'")
+    with pytest.raises(VerificationError, match="facts"):
+        shop.ledger.finish_erasures(by="job")
+    assert shop.look("SELECT count(*) FROM consentlib_parts WHERE name = 'facts' AND data IS NULL") == [(0,)]
+    assert shop.newsletter("bo@example.dk").reason == "ledger_unverified"
+    with pytest.raises(VerificationError, match="commitment"):
+        shop.ledger.verify()
+    assert shop.ledger.erase(ANN, **WHY).parts == 2
 
 
 def test_finishing_waits_for_a_log_that_verifies(shop: Shop) -> None:

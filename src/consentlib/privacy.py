@@ -351,3 +351,4 @@ def _shrink(recorder: Recorder, lives: Sequence[Life], staying: list[Known], ret
             recorder.changes.forget_orders += [key for key in recorder.order_keys(life.id) if key not in book.orders]
         else:
             recorder.changes.forget_lives.append(life.id)
+    recorder.changes.orders += [(id, order) for (id, _), order in book.orders.items() if id in retained]

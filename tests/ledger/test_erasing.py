@@ -12,6 +12,7 @@ from consentlib import Evidence
 from consentlib.errors import ErasedError, InputError, LedgerError, VerificationError
 from consentlib.events import (
     AddressChanged,
+    ComplaintOpened,
     ConsentConfirmed,
     ConsentGiven,
     ConsentWithdrawn,
@@ -251,6 +252,20 @@ def test_finishing(shop: Shop) -> None:
         assert shop.ledger.history(address) == []
         assert shop.newsletter(address).reason == "erased"
     assert [entry.kind for entry in shop.ledger.history("bo@example.dk")] == ["consent.given", "consent.confirmed"]
+
+
+def test_finishing_by_halves(shop: Shop) -> None:
+    """Of an order whose complaint must stay for longer nothing is left but that, also not in the rows that checks read."""
+    shop.ledger.record(OrderPlaced(ANN, order="o1", product_category="shoes"))
+    shop.clock.tick(days=800)
+    shop.ledger.record(ComplaintOpened(ANN, order="o1"))
+    shop.ledger.erase(ANN, **WHY)
+    shop.clock.tick(days=5 * 365)
+    assert shop.ledger.finish_erasures(by="job") == Finished(people=1, parts=1, kept=1)
+    shop.ledger.verify(read_models=True)
+    with shop.ledger._store.read() as view:
+        [(_, order)] = view.orders([life.id for life in view.all_lives()])
+    assert (order.placed, order.category, order.complaint_opened) == (None, None, shop.clock.now - 5 * 365 * DAY)
 
 
 def test_finishing_leaves_who_came_back(shop: Shop) -> None:

@@ -332,8 +332,8 @@ class Ledger:
         """Let go of facts about people who were erased once nothing needs them any more (GDPR 5(1)(e)); needs no address.
 
         For a job once a day or once a month. No denial that such facts hold up ends with them. Raises `LedgerError` for a log
-        that did not verify, and whatever kept a person from being finished, when all others were; facts that are not as the
-        log commits to are `VerificationError`, and mark it.
+        that did not verify, and what kept a person from being finished, when all others were; facts that are not as the log
+        commits to are `VerificationError`, and mark it. Where the rows of erased people can't be read nobody is finished.
         """
         return self._writing.finish_erasures(by=by)
 

@@ -143,8 +143,11 @@ class Writing:
             head = view.head()
             policy, now = self._asking.scope(head, view).policy, max(self._clock(), head.time)
             found = [(ids, *what_is_over(view, ids, policy, now)) for ids in erased_people(view)]
-        went = _each_to_the_end(lambda ids: [self._finish(ids, by)], [ids for ids, over, _ in found if over])
-        pending = any(went) and not self._store.purge()
+        due = [ids for ids, over, _ in found if over]
+        try:
+            went = _each_to_the_end(lambda ids: [self._finish(ids, by)], due)
+        finally:
+            pending = bool(due) and not self._store.purge()
         return Finished(sum(map(bool, went)), sum(went), sum(kept for _, _, kept in found), pending)
 
     def _finish(self, ids: Sequence[str], by: str) -> int:

@@ -7,7 +7,6 @@ savepoint in it. Statements go through a cursor of our own, so that the shop's w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
@@ -140,11 +139,6 @@ class BoundTransaction(Transaction):
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
     """A cursor that can be asked as our own connections can."""
-
-    @cached_property
-    def row_types(self) -> dict[str, int]:
-        """See `Connection.row_types`."""
-        return schema.row_types(self.rows)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Connection.rows`."""

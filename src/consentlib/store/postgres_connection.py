@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Generator, Iterable, Sequence
-from functools import cache, cached_property
+from functools import cache
 from time import monotonic
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from consentlib.errors import InputError, StoreUnavailableError
 from consentlib.store.postgres_rows import register
-from consentlib.store.postgres_schema import NEWER, row_types
+from consentlib.store.postgres_schema import NEWER
 from consentlib.store.turn import WAIT
 
 MOST: Final = 10
@@ -88,11 +88,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     deadline: float = _DEADLINE
-
-    @cached_property
-    def row_types(self) -> dict[str, int]:
-        """See `postgres_schema.row_types`."""
-        return row_types(self.rows)
 
     def wait(self, gen: Generator[Any, Any, _Answer], *args: Any, **options: Any) -> _Answer:
         """See psycopg: work through `gen`; here until the deadline."""

@@ -1,8 +1,9 @@
 """Rows as PostgreSQL takes them in binary: many in one value, an array of the row type of their table.
 
-The form: dimensions (1), whether there are nulls (none is), the type of the rows, their number, the lower bound (1); then
+The form: dimensions (1), whether there are nulls (none is), the type of the elements, their number, the lower bound (1); then
 the length and the bytes of each row: the number of its fields, and for each the type, the length and the bytes, a null with
-length -1. All of it in signed 32-bit integers, big-endian.
+length -1. All of it in signed 32-bit integers, big-endian. The number of a row type is another in each database: as one that
+is not built in is never compared with what comes (`array_recv`, since PostgreSQL 14), `record` stands for all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from psycopg.pq import Format
 
 from consentlib.store.postgres_schema import Rows
 
+_RECORD: Final = 2249
 _array: Final = Struct("!iiIii").pack
 _row: Final = Struct("!iIii").pack
 _length: Final = Struct("!i").pack
@@ -55,14 +57,14 @@ def register(context: AdaptContext) -> None:
     context.adapters.register_dumper(RowArray, _RowArrayDumper)
 
 
-def encoder(of: Rows) -> Callable[[int, int, Collection[Sequence[Any]]], RowArray]:
-    """A function that writes rows of this table: given the number of their type, their ledger and their other columns."""
+def encoder(of: Rows) -> Callable[[int, Collection[Sequence[Any]]], RowArray]:
+    """A function that writes rows of this table: given their ledger and their other columns."""
     writers = [(write, _field(number, -1)) for number, write in map(_FIELDS.__getitem__, of.types)]
     fields = len(writers) + 1
 
-    def encode(number: int, ledger: int, rows: Collection[Sequence[Any]]) -> RowArray:
+    def encode(ledger: int, rows: Collection[Sequence[Any]]) -> RowArray:
         start = _row(fields, 23, 4, ledger)
-        found = [_array(1, 0, number, len(rows), 1)]
+        found = [_array(1, 0, _RECORD, len(rows), 1)]
         for row in rows:
             data = b"".join([null if one is None else write(one) for (write, null), one in zip(writers, row, strict=True)])
             found += (_length(len(start) + len(data)), start, data)

@@ -12,7 +12,6 @@ drop a trigger. The proof is the chain.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consentlib.errors import InputError, LedgerVersionError
@@ -314,12 +313,6 @@ def migrate(conn: psycopg.Connection[Any]) -> None:
     for name, sql in GUARDS.items():
         table = sql.partition(" ON ")[2].split()[0]
         conn.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}; {sql}; ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
-
-
-def row_types(rows: Callable[[str], Iterable[Any]]) -> dict[str, int]:
-    """The type of each table's rows, by its number in this database."""
-    sql = "SELECT relname::text, reltype::int8 FROM pg_class WHERE relnamespace = 'consentlib'::regnamespace AND relkind = 'r'"
-    return dict(rows(sql))
 
 
 def missing_guards(conn: psycopg.Connection[Any]) -> list[str]:

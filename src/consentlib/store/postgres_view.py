@@ -15,7 +15,7 @@ from consentlib.fold import Order
 from consentlib.log import Entry
 from consentlib.store import postgres_schema as schema
 from consentlib.store.postgres_connection import Connection, Statement, translated
-from consentlib.store.postgres_rows import RowArray, encoder
+from consentlib.store.postgres_rows import encoder
 from consentlib.store.protocol import (
     NOTHING_FOUND,
     Changes,
@@ -43,7 +43,7 @@ _ORDER: Final = f"SELECT {', '.join(schema.ORDERS.names)} FROM consentlib.orders
 _EVENT: Final = "SELECT id, index, digest FROM consentlib.events WHERE ledger = %b"
 _SUPPRESSION: Final = "SELECT key, erased_at, review_at, stops FROM consentlib.suppressions WHERE ledger = %b"
 
-_PUT: Final = [(one.table, encoder(one)) for one in schema.PUT]
+_PUT: Final = [encoder(one) for one in schema.PUT]
 
 
 _PARTS: Final = "SELECT index, name, salt, data FROM consentlib.parts WHERE ledger = %b"
@@ -296,21 +296,14 @@ class Transaction(View):
             self._failed = True
             raise StoreUnavailableError("expected an open transaction, found one that has failed")
         self._failed = True
-        self._unsent.append(_call("apply", [self._ledger, *changes.head, *self._encoded(changes)]))
+        coming = zip(_PUT, _coming(changes), strict=True)
+        rows = [encode(self._ledger, group) if group else None for encode, group in coming]
+        self._unsent.append(_call("apply", [self._ledger, *changes.head, *rows]))
         going = _going(changes)
         if any(going):
             self._unsent.append(_call("forget", [self._ledger, *going]))
         self._failed = False
         self._head = changes.head
-
-    def _encoded(self, changes: Changes) -> list[RowArray | None]:
-        """The rows that are put, a value for each table."""
-        try:
-            types = self._conn.row_types
-        except psycopg.Error as error:
-            raise translated(self._store._target, error) from None
-        groups = zip(_PUT, _coming(changes), strict=True)
-        return [encode(types[table], self._ledger, rows) if rows else None for (table, encode), rows in groups]
 
     def _send(self) -> None:
         """Let the server do what was applied before."""

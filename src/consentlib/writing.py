@@ -127,10 +127,7 @@ class Writing:
                 raise
             _log.error("an erasure is in the journal alone, the log could not take it: %s", error)
             return Erasure(None, 0, 0, pending=True)
-        try:
-            return evolve(erased, pending=not self._store.purge())
-        except StoreUnavailableError:
-            return evolve(erased, pending=True)
+        return evolve(erased, pending=not self._purged())
 
     def _erase(self, address: str, line: Line, keep: Callable[[Sequence[Line]], None]) -> Erasure:
         with self.appending() as recorder:
@@ -147,8 +144,15 @@ class Writing:
         try:
             went = _each_to_the_end(lambda ids: [self._finish(ids, by)], due)
         finally:
-            pending = bool(due) and not self._store.purge()
+            pending = bool(due) and not self._purged()
         return Finished(sum(map(bool, went)), sum(went), sum(kept for _, _, kept in found), pending)
+
+    def _purged(self) -> bool:
+        """Whether the store let go of erased bytes. If not, what was erased is no less erased: a later purge takes them."""
+        try:
+            return self._store.purge()
+        except StoreUnavailableError:
+            return False
 
     def _finish(self, ids: Sequence[str], by: str) -> int:
         with self.doubting(), self.appending() as recorder:

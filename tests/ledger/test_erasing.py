@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentlib import Evidence
-from consentlib.errors import ErasedError, InputError, LedgerError, VerificationError
+from consentlib.errors import ErasedError, InputError, LedgerError, StoreUnavailableError, VerificationError
 from consentlib.events import (
     AddressChanged,
     ComplaintOpened,
@@ -379,6 +379,20 @@ def test_finishing_waits_for_a_log_that_verifies(shop: Shop) -> None:
     with pytest.raises(LedgerError, match="verified"):
         shop.ledger.finish_erasures(by="job")
     assert shop.ledger.erase(ANN, **WHY).parts == 2
+
+
+def test_finishing_where_bytes_stay(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went is told also where the store can't be purged now, and nothing is asked of it where nothing went."""
+
+    def purge(_: Any) -> bool:
+        raise StoreUnavailableError("expected a store that answers, found none")
+
+    monkeypatch.setattr(type(shop.ledger._store), "purge", purge)
+    shop.sign_up(ANN)
+    assert shop.ledger.erase(ANN, **WHY).pending
+    assert shop.ledger.finish_erasures(by="job") == Finished(people=0, parts=0, kept=2)
+    shop.clock.tick(days=731)
+    assert shop.ledger.finish_erasures(by="job") == Finished(people=1, parts=2, kept=0, pending=True)
 
 
 def test_finishing_says_who(shop: Shop) -> None:

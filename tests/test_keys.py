@@ -50,6 +50,9 @@ def test_any_bytes(path: Path, data: bytes) -> None:
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*ROWS, "more"], JSON)))
 @example({"first": 5})
+@example({"first": ""})
+@example({"first": ROTATED.first_check.upper()})
+@example({"first": "00"})
 @example({"retired": []})
 @example({"retired": ["zz" * 32]})
 @example({"keys": [*ROWS["keys"], ROWS["keys"][0]]})

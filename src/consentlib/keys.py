@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -128,7 +129,7 @@ class Keys:
                 **{one: keys[one] for one in PURPOSES}, next_signing=keys.get(_NEXT), retired=retired, first_check=first
             )
             intact = all(len(key) == 32 and hmac.compare_digest(_check(one, key), checks[one]) for one, key in keys.items())
-            intact = intact and all(len(one) == 32 for one in retired) and (not retired or first.isascii())
+            intact = intact and all(len(one) == 32 for one in retired) and (not retired or _is_check(first) is not None)
             if intact and codec.read(loaded._text()) != found:
                 raise KeyError
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -170,3 +171,7 @@ def _row(purpose: str, key: bytes) -> dict[str, str]:
 
 def _check(purpose: str, key: bytes) -> str:
     return hmac.digest(key, b"consentlib.dev/key-check/v1\n" + purpose.encode(), sha256).hex()[:32]
+
+
+_is_check: Final = re.compile("[0-9a-f]{32}").fullmatch
+"""Whether a text can be a check value. Of a key that is no longer there only the ledger knows whether it is the right one."""
